@@ -1,5 +1,5 @@
-// The public API of a node. Each method hands its call to the part that does the work; `lifecycle/compose.ts` shows these
-// parts and how they are wired.
+// The public API of a node. Each method hands its call to the part that does the work; `lifecycle/compose.ts`
+// shows these parts and how they are wired.
 import type { LogIndex, NodeId } from "../core/position.ts";
 import type { RaftError } from "../errors.ts";
 import type { CallOptions, WriteResult } from "./calls/index.ts";
@@ -14,9 +14,9 @@ import type { WriteOptions } from "./writes/index.ts";
 /**
  * One node of a cluster that replicates a state machine.
  *
- * Every call has one of three outcomes: it succeeded, it definitely had no effect, or this node can't tell. A rejection's
- * `outcome` says which (`RaftError`). Every call ends in bounded time, takes an `AbortSignal`, and is ended when the node
- * closes or fails.
+ * Every call has one of three outcomes: it succeeded, it definitely had no effect, or this node can't tell. A
+ * rejection's `outcome` says which (`RaftError`). Every call ends in bounded time, takes an `AbortSignal`,
+ * and is ended when the node closes or fails.
  *
  * @example
  * ```ts
@@ -34,12 +34,12 @@ export class Raft<Command, Result> implements AsyncDisposable {
   }
 
   /**
-   * Opens the log and the state machine, and starts to listen. A node that belongs to a cluster takes part in it from
-   * now on. One that doesn't creates the cluster of the option `members` as soon as all of them agree, or waits for
-   * `initialize`, or for a member of a cluster to reach it. Doesn't wait for a leader.
+   * Opens the log and the state machine, and starts to listen. A node that belongs to a cluster takes part in
+   * it from now on. One that doesn't creates the cluster of the option `members` as soon as all of them
+   * agree, or waits for `initialize`, or for a member of a cluster to reach it. Doesn't wait for a leader.
    *
-   * @throws InvalidOptionError, CorruptLogError, WrongIdentityError, DirectoryLockedError, StorageFailedError,
-   *   ListenFailedError
+   * @throws InvalidOptionError, CorruptLogError, WrongIdentityError, DirectoryLockedError,
+   *   StorageFailedError, ListenFailedError
    */
   static async open<Command, Result>(options: RaftOptions<Command, Result>): Promise<Raft<Command, Result>> {
     return new Raft(await openNode(options));
@@ -48,12 +48,12 @@ export class Raft<Command, Result> implements AsyncDisposable {
   // --- Bootstrap and members -----------------------------------------------------------------------
 
   /**
-   * Creates the cluster with these first members (id to address, as other nodes reach it), this node included. The option
-   * `members` does so by itself, and also asks the others first: call this only for new nodes, never at every start of a
-   * program, or members that lost their disks begin without the entries that other members still have (M11). All of
-   * them may call it, at the same time, with the same members, or one alone. Calling it again with the same members,
-   * also after a restart, changes nothing. Resolves when the cluster's first entry is durable on this node, which is
-   * before there is a leader.
+   * Creates the cluster with these first members (id to address, as other nodes reach it), this node
+   * included. The option `members` does so by itself, and also asks the others first: call this only for new
+   * nodes, never at every start of a program, or members that lost their disks begin without the entries that
+   * other members still have (M11). All of them may call it, at the same time, with the same members, or one
+   * alone. Calling it again with the same members, also after a restart, changes nothing. Resolves when the
+   * cluster's first entry is durable on this node, which is before there is a leader.
    *
    * @throws AlreadyInitializedError the node belongs to a cluster that began with other members
    * @throws InvalidOptionError
@@ -68,24 +68,26 @@ export class Raft<Command, Result> implements AsyncDisposable {
   }
 
   /**
-   * Adds a learner: a member that is sent the log and has no vote. Resolves when it has caught up. For a node that is a
-   * learner already, changes its address. To be called on the leader. The new node must have been opened, with an empty
-   * log.
+   * Adds a learner: a member that is sent the log and has no vote. Resolves when it has caught up. For a node
+   * that is a learner already, changes its address. To be called on the leader. The new node must have been
+   * opened, with an empty log.
    *
-   * @throws CatchUpTimeoutError it is a learner, and still catching up after `timeoutMs`
-   *   (default `timings.catchUpTimeoutMs`); NotLeaderError, ChangeRefusedError, OutcomeUnknownError, InvalidOptionError
+   * @throws CatchUpTimeoutError it is a learner, and still catching up after `timeoutMs` (default
+   *   `timings.catchUpTimeoutMs`); NotLeaderError, ChangeRefusedError, OutcomeUnknownError,
+   *   InvalidOptionError
    */
   addLearner(id: NodeId, address: string, options: CallOptions = {}): Promise<void> {
     return this.#node.membershipChanges.addLearner(id, address, options);
   }
 
   /**
-   * Changes the members, any number at once, the leader included (§6). New voters are learners first, and the change
-   * waits until they have caught up; then it happens as a whole, or not at all. Resolves when the change is committed
-   * and the joint configuration is left. To be called on the leader.
+   * Changes the members, any number at once, the leader included (§6). New voters are learners first, and the
+   * change waits until they have caught up; then it happens as a whole, or not at all. Resolves when the
+   * change is committed and the joint configuration is left. To be called on the leader.
    *
-   * @throws CatchUpTimeoutError new members are learners, and still catching up after `timeoutMs`
-   *   (default `timings.catchUpTimeoutMs`); NotLeaderError, ChangeRefusedError, OutcomeUnknownError, InvalidOptionError
+   * @throws CatchUpTimeoutError new members are learners, and still catching up after `timeoutMs` (default
+   *   `timings.catchUpTimeoutMs`); NotLeaderError, ChangeRefusedError, OutcomeUnknownError,
+   *   InvalidOptionError
    *
    * @example
    * ```ts
@@ -97,9 +99,9 @@ export class Raft<Command, Result> implements AsyncDisposable {
   }
 
   /**
-   * Transfers leadership to the voter `to`, or to the voter whose log is the most complete (dissertation 3.10), and
-   * resolves with the id of the next leader. Meanwhile writes are refused with `TransferringError`. Gives up after an
-   * election timeout, and this node leads on.
+   * Transfers leadership to the voter `to`, or to the voter whose log is the most complete (dissertation
+   * 3.10), and resolves with the id of the next leader. Meanwhile writes are refused with
+   * `TransferringError`. Gives up after an election timeout, and this node leads on.
    *
    * @throws TransferFailedError, NotLeaderError, InvalidOptionError, ClosedError
    */
@@ -110,9 +112,9 @@ export class Raft<Command, Result> implements AsyncDisposable {
   // --- Writes --------------------------------------------------------------------------------------
 
   /**
-   * Proposes a command, and resolves with the state machine's result once it is committed and applied on the leader:
-   * this node, or, with the option `forward`, whichever node leads. A rejection's `outcome` says whether the command may
-   * have taken effect, or may still do so.
+   * Proposes a command, and resolves with the state machine's result once it is committed and applied on the
+   * leader: this node, or, with the option `forward`, whichever node leads. A rejection's `outcome` says
+   * whether the command may have taken effect, or may still do so.
    *
    * @throws NotLeaderError, OverloadedError, CommandTooLargeError, CommandRejectedError,
    *   CommandLostError, OutcomeUnknownError, AbortedError, ClosedError, StorageFailedError
@@ -122,7 +124,10 @@ export class Raft<Command, Result> implements AsyncDisposable {
     return this.writeWithIndex(command, options).then(resultOf);
   }
 
-  /** Like `write`, with the index of the command's entry; for a retry in a session, of the entry that took effect. */
+  /**
+   * Like `write`, with the index of the command's entry; for a retry in a session, of the entry that took
+   * effect.
+   */
   writeWithIndex(command: Command, options: WriteOptions = {}): Promise<WriteResult<Result>> {
     return asPromise(() => this.#node.proposer.write(command, options));
   }
@@ -130,9 +135,9 @@ export class Raft<Command, Result> implements AsyncDisposable {
   // --- Sessions ------------------------------------------------------------------------------------
 
   /**
-   * Opens a session, in which each command takes effect exactly once however often it is sent (§8; dissertation 6.3). A
-   * session ends when it isn't used for `ttlMs` in the time of the log (default 60 s), and may be evicted when very many
-   * are open. Waits for a leader to be known, up to the time limit.
+   * Opens a session, in which each command takes effect exactly once however often it is sent (§8;
+   * dissertation 6.3). A session ends when it isn't used for `ttlMs` in the time of the log (default 60 s),
+   * and may be evicted when very many are open. Waits for a leader to be known, up to the time limit.
    *
    * @throws InvalidOptionError the state machine lacks what sessions need; the errors of `write`
    */
@@ -141,8 +146,8 @@ export class Raft<Command, Result> implements AsyncDisposable {
   }
 
   /**
-   * Opens a session for a caller that numbers and repeats commands itself, such as a client of a server: pass the
-   * session's id and the numbers to `write`. Like `write`, it makes one attempt, on the leader.
+   * Opens a session for a caller that numbers and repeats commands itself, such as a client of a server: pass
+   * the session's id and the numbers to `write`. Like `write`, it makes one attempt, on the leader.
    *
    * @throws InvalidOptionError the state machine lacks what sessions need; the errors of `write`
    */
@@ -150,7 +155,9 @@ export class Raft<Command, Result> implements AsyncDisposable {
     return asPromise(() => this.#node.proposer.openSession(options));
   }
 
-  /** Ends a session before its time. Resolves also if it has ended already. The errors are those of `write`. */
+  /**
+   * Ends a session before its time. Resolves also if it has ended already. The errors are those of `write`.
+   */
   endSession(id: LogIndex, options: CallOptions = {}): Promise<void> {
     return asPromise(() => this.#node.proposer.closeSession(id, options));
   }
@@ -158,11 +165,13 @@ export class Raft<Command, Result> implements AsyncDisposable {
   // --- Reads ---------------------------------------------------------------------------------------
 
   /**
-   * Runs `query` on this node's own state, on any node, once that state holds every write that was answered before the
-   * call. `consistency` chooses a weaker guarantee. While no leader is known the read waits for one, up to the time
-   * limit. The query runs between two commands; after an `await` of its own it may see later ones.
+   * Runs `query` on this node's own state, on any node, once that state holds every write that was answered
+   * before the call. `consistency` chooses a weaker guarantee. While no leader is known the read waits for
+   * one, up to the time limit. The query runs between two commands; after an `await` of its own it may see
+   * later ones.
    *
-   * @throws NotLeaderError no leader emerged; OverloadedError, AbortedError, ClosedError; whatever `query` throws
+   * @throws NotLeaderError no leader emerged; OverloadedError, AbortedError, ClosedError; whatever `query`
+   *   throws
    *
    * @example
    * ```ts
@@ -173,7 +182,9 @@ export class Raft<Command, Result> implements AsyncDisposable {
     return asPromise(() => this.#node.reads.read(query, options));
   }
 
-  /** How old the state may be that a `stale` read sees. There is no bound: a node that is cut off can't know. */
+  /**
+   * How old the state may be that a `stale` read sees. There is no bound: a node that is cut off can't know.
+   */
   staleness(): Staleness {
     return this.#node.reads.staleness;
   }
@@ -186,9 +197,9 @@ export class Raft<Command, Result> implements AsyncDisposable {
   }
 
   /**
-   * Role, leader and membership as they are now, then each change of them, then the end of the node. A reader that lags
-   * behind by more than `limits.changesMax` misses changes that later ones of the same type have overtaken, but never
-   * the last one.
+   * Role, leader and membership as they are now, then each change of them, then the end of the node. A reader
+   * that lags behind by more than `limits.changesMax` misses changes that later ones of the same type have
+   * overtaken, but never the last one.
    *
    * @example
    * ```ts
@@ -215,11 +226,13 @@ export class Raft<Command, Result> implements AsyncDisposable {
   // --- Snapshots -----------------------------------------------------------------------------------
 
   /**
-   * Takes a snapshot of this node's state now, whatever the policy says, and deletes the log that it covers except for
-   * `snapshots.keepEntries`. Writes continue meanwhile. Resolves when the snapshot is durable. There is no time limit
-   * unless `timeoutMs` is given; a caller that stops waiting doesn't stop the snapshot.
+   * Takes a snapshot of this node's state now, whatever the policy says, and deletes the log that it covers
+   * except for `snapshots.keepEntries`. Writes continue meanwhile. Resolves when the snapshot is durable.
+   * There is no time limit unless `timeoutMs` is given; a caller that stops waiting doesn't stop the
+   * snapshot.
    *
-   * @throws SnapshotFailedError, InvalidOptionError the node was opened without `snapshots`; AbortedError, ClosedError
+   * @throws SnapshotFailedError, InvalidOptionError the node was opened without `snapshots`; AbortedError,
+   *   ClosedError
    */
   snapshot(options: CallOptions = {}): Promise<SnapshotMetrics> {
     return this.#node.snapshots.take(options);
@@ -227,15 +240,18 @@ export class Raft<Command, Result> implements AsyncDisposable {
 
   // --- The end -------------------------------------------------------------------------------------
 
-  /** Resolves when the node has stopped: with undefined after `close`, with the error after a failure. Never rejects. */
+  /**
+   * Resolves when the node has stopped: with undefined after `close`, with the error after a failure. Never
+   * rejects.
+   */
   get stopped(): Promise<RaftError | undefined> {
     return this.#node.lifecycle.stopped;
   }
 
   /**
-   * Stops the node and releases everything it holds. A leader transfers its leadership first, for at most 400 ms; calls
-   * under way then end, each with an outcome. Resolves within about a second and a half, even if a disk or the state
-   * machine hangs. Idempotent.
+   * Stops the node and releases everything it holds. A leader transfers its leadership first, for at most 400
+   * ms; calls under way then end, each with an outcome. Resolves within about a second and a half, even if a
+   * disk or the state machine hangs. Idempotent.
    */
   close(): Promise<void> {
     return this.#node.lifecycle.close();

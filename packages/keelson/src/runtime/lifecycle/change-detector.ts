@@ -36,7 +36,9 @@ export const NO_CHANGE: CoreChange = {
   removedMembersChanged: false,
 };
 
-/** Compares the core's state after each input with its state before: the core reports no changes by itself. */
+/**
+ * Compares the core's state after each input with its state before: the core reports no changes by itself.
+ */
 export class ChangeDetector {
   readonly #core: RaftNode;
   readonly #memberships: MembershipHistory;

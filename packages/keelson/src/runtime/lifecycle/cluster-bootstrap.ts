@@ -42,11 +42,11 @@ interface DurableWait {
 /**
  * Makes the node belong to a cluster: one that `initialize` creates, or one whose member reaches it.
  *
- * In both cases the log is first bound to the cluster's id, durably. If the node took part before that, then after a crash
- * it could join another cluster with a log, a term and votes of this one.
+ * In both cases the log is first bound to the cluster's id, durably. If the node took part before that, then
+ * after a crash it could join another cluster with a log, a term and votes of this one.
  *
- * Nodes that are initialized separately with the same members form one cluster, because they compute the same id and
- * write the same first entry, byte for byte (`clusterIdOf`).
+ * Nodes that are initialized separately with the same members form one cluster, because they compute the same
+ * id and write the same first entry, byte for byte (`clusterIdOf`).
  */
 export class ClusterBootstrap {
   readonly #parts: ClusterBootstrapParts;
@@ -102,7 +102,10 @@ export class ClusterBootstrap {
     });
   }
 
-  /** A member of the cluster `clusterId` reached this node, which belongs to none. Resolves when it has joined it. */
+  /**
+   * A member of the cluster `clusterId` reached this node, which belongs to none. Resolves when it has joined
+   * it.
+   */
   adopt(clusterId: string): Promise<void> {
     return this.#inTurn(async () => {
       const { clusterName } = this.#parts;
@@ -115,7 +118,9 @@ export class ClusterBootstrap {
     });
   }
 
-  /** The durable index may have moved. */
+  /**
+   * Ends the waits whose entry is durable now. Called after each drain, as the durable index may have moved.
+   */
   afterDrain(): void {
     if (this.#durableWaits.length === 0) return;
     const { durableIndex } = this.#parts.core;

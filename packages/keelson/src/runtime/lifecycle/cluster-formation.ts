@@ -1,21 +1,24 @@
-/*
+/**
  * Creates the cluster of the option `members`, on nodes that have no log yet.
  *
- * The hazard: a program gives the same options at every start, also after its disk was lost. If members with empty
- * directories simply called `initialize`, a majority of them would form a cluster with the id of the one that they have
- * forgotten, elect a leader without its entries, and serve an empty state, while the members that still hold the entries
- * are down or are refused (M11).
+ * The hazard: a program gives the same options at every start, also after its disk was lost. If members with
+ * empty directories simply called `initialize`, a majority of them would form a cluster with the id of the
+ * one that they have forgotten, elect a leader without its entries, and serve an empty state, while the
+ * members that still hold the entries are down or are refused (M11).
  *
- * The rule: a node creates the cluster only after every other first member has consented in one round of questions. A
- * member that has taken part in an election, or has more than the first entry, doesn't consent (`refusalOfCreation`), nor
- * does one whose log names another store of the node that asks (`MemberDirectory.refusalOf`). So as long as one member has
- * a log, no cluster forms without it, whether that member is up or not. Nodes that are new consent, unless they were
- * opened with other members. Asking binds nobody, so one node's mistyped list leaves no trace on the others.
+ * The rule: a node creates the cluster only after every other first member has consented in one round of
+ * questions. A member that has taken part in an election, or has more than the first entry, doesn't consent
+ * (`refusalOfCreation`), nor does one whose log names another store of the node that asks
+ * (`MemberDirectory.refusalOf`). So as long as one member has a log, no cluster forms without it, whether
+ * that member is up or not. Nodes that are new consent, unless they were opened with other members. Asking
+ * binds nobody, so one node's mistyped list leaves no trace on the others.
  *
- * The cost: a new cluster begins only once all of its first members have been up at the same time, while `initialize` on
- * one node is enough without that. It is enough that one of them gets all the answers: the others join as it reaches them.
+ * The cost: a new cluster begins only once all of its first members have been up at the same time, while
+ * `initialize` on one node is enough without that. It is enough that one of them gets all the answers: the
+ * others join as it reaches them.
  *
- * The limit: if all disks but those of members that never heard of an election are lost, nobody is left to object.
+ * The limit: if all disks but those of members that never heard of an election are lost, nobody is left to
+ * object.
  */
 import type { Environment, Timer } from "../../environment/environment.ts";
 import { beganWith } from "../../codec/cluster-id.ts";
@@ -37,12 +40,15 @@ const VOTED =
 const FIRST_TERM = 1;
 
 /**
- * What the cluster waits for is logged from then on: while all nodes start, some don't answer yet, and those that are late
- * are told that the cluster exists just before it reaches them.
+ * What the cluster waits for is logged from then on: while all nodes start, some don't answer yet, and those
+ * that are late are told that the cluster exists just before it reaches them.
  */
 const REPORT_AFTER_MS = 1000;
 
-/** The pause after a round of questions in which not all consented; it doubles from the first to the second number. */
+/**
+ * The pause after a round of questions in which not all consented; it doubles from the first to the second
+ * number.
+ */
 const PAUSE_MS_MIN = 100;
 const PAUSE_MS_MAX = 1000;
 
@@ -193,7 +199,10 @@ export class ClusterFormation {
     );
   }
 
-  /** Warns if the option names other members than the cluster has: it is used only once, on nodes without a log. */
+  /**
+   * Warns if the option names other members than the cluster has: it is used only once, on nodes without a
+   * log.
+   */
   #compare(): void {
     const { bootstrap, memberships, planned, log } = this.#parts;
     if (bootstrap.clusterId !== null && beganWith(bootstrap.clusterId, planned.payload)) return;
@@ -232,8 +241,8 @@ export function checkInquiries({ members }: PlannedCluster, transport: Transport
 }
 
 /**
- * Why a node objects to the creation of the cluster `clusterId` by another node; null: it doesn't. `planned`: the id of
- * the cluster that it wants to create itself; null: none.
+ * Why a node objects to the creation of the cluster `clusterId` by another node; null: it doesn't. `planned`:
+ * the id of the cluster that it wants to create itself; null: none.
  */
 export function refusalOfCreation(clusterId: string, core: RaftNode, planned: string | null): string | null {
   if (hasHistory(core)) {
@@ -247,8 +256,9 @@ export function refusalOfCreation(clusterId: string, core: RaftNode, planned: st
 }
 
 /**
- * Whether the cluster of this node may have a leader, or have had one: the node has more than the first entry, or has
- * taken part in an election, also without any entry. The leader may have written what this node doesn't have.
+ * Whether the cluster of this node may have a leader, or have had one: the node has more than the first
+ * entry, or has taken part in an election, also without any entry. The leader may have written what this node
+ * doesn't have.
  */
 function hasHistory({ log, term }: RaftNode): boolean {
   return log.last.index > 1 || term > Math.max(FIRST_TERM, log.last.term);

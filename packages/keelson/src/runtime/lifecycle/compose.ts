@@ -1,8 +1,8 @@
 // The composition root: makes a node's parts and wires them together, each after the parts that it uses.
 //
-// Driver and applier report to parts that use them in turn. `NodeEvents` stands for these parts: it is made when all of
-// them exist, and attached to driver and applier once. Likewise `NodeStatus` is made first, because every part reports
-// failures to it, and `NodeLifecycle`, which reacts to them, last.
+// Driver and applier report to parts that use them in turn. `NodeEvents` stands for these parts: it is made
+// when all of them exist, and attached to driver and applier once. `NodeStatus` is made first, because every
+// part reports failures to it. `NodeLifecycle`, which reacts to them, is made last.
 import type { RuntimeMessage } from "../../codec/frame-runtime-message.ts";
 import { EntryKind } from "../../codec/record.ts";
 import { encodeSessionTime } from "../../codec/session-entry.ts";
@@ -86,12 +86,14 @@ interface Base<Command, Result> extends ProcessParts, GroupParts<Command, Result
   readonly send: (to: NodeId, message: RuntimeMessage) => boolean;
 }
 
-/** How often a leader maintains its members, in longest election timeouts: what it does then is never urgent. */
+/**
+ * How often a leader maintains its members, in longest election timeouts: what it does then is never urgent.
+ */
 const MAINTENANCE_ELECTION_TIMEOUTS = 2;
 
 /**
- * Makes a node from its parts. It does nothing yet: the transport has not started, and no timer runs. `planned`: the
- * cluster of the option `members`; null: not given.
+ * Makes a node from its parts. It does nothing yet: the transport has not started, and no timer runs.
+ * `planned`: the cluster of the option `members`; null: not given.
  */
 export function composeNode<Command, Result>(
   process: ProcessParts,
@@ -124,7 +126,8 @@ export function composeNode<Command, Result>(
   loop.applier.attach(events);
   base.stallWatch.attach({
     stallChanged: () => {
-      // In a turn of its own: a call may begin or go on within an input to the core.
+      // At the end of the turn, because a watched call may go on within an input to the core, which can't
+      // take another input then.
       base.environment.defer(() => {
         loop.driver.reportServiceStall(base.stallWatch.stall !== null);
       });
@@ -421,7 +424,8 @@ function lifecycleOf<Command, Result>(
       transfers.stop();
       maintenance.stop();
       snapshots.stop();
-      // Parts of the process. They end with the only group that it has.
+      // These are parts of the process, not of the group. They end here because the process has only this
+      // group.
       deadlines.stop();
       retryDelays.stop();
       changes.stop(streamError);

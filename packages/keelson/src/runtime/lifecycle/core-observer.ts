@@ -9,9 +9,9 @@ export const coreObserver: unique symbol = Symbol("core observer");
 export const stateProbe: unique symbol = Symbol("state probe");
 
 /**
- * Besides the options of `Raft.open`: called once with the node's core, before its first input. It may
- * replace methods of this one core by others that call them, to see each input and what follows from it.
- * Without it a node does nothing more than without this file.
+ * Options for tests, besides those of `Raft.open`. `coreObserver` is called once with the node's core, before
+ * its first input. It may replace methods of this core by others that call them, to see each input and what
+ * follows from it. A node that is opened without these options does no more than if they didn't exist.
  */
 export interface CoreObserverOption {
   readonly [coreObserver]?: (core: RaftNode) => void;

@@ -1,6 +1,8 @@
-// The log, the snapshots and the transport of a node that was opened with a directory and members instead of these parts.
+// The log, the snapshots and the transport of a node that was opened with a directory and members instead of
+// these parts.
 //
-// What works on Node alone is loaded when it is needed: a program that passes all parts itself need not have it.
+// What works on Node alone is loaded when it is needed: a program that passes all parts itself need not have
+// it.
 import type { NodeId } from "../../core/position.ts";
 import { isDialable } from "../../environment/address.ts";
 import type { Environment } from "../../environment/environment.ts";
@@ -11,7 +13,10 @@ import type { Transport } from "../../transport/transport.ts";
 import { takesSnapshots, type RaftOptions } from "../shared/index.ts";
 import type { NodeLog } from "./node-log.ts";
 
-/** The directories below the option `data`. The command `keelson` looks for log and snapshots under these names. */
+/**
+ * The directories below the option `data`. The command `keelson` looks for log and snapshots under these
+ * names.
+ */
 const LOG_DIRECTORY = "log";
 const SNAPSHOTS_DIRECTORY = "snapshots";
 
@@ -24,7 +29,10 @@ export interface OuterParts {
   readonly snapshotStore: SnapshotStore | null;
 }
 
-/** The parts that the options name, and the default parts for those that they don't. @throws InvalidOptionError */
+/**
+ * The parts that the options name, and the default parts for those that they don't. @throws
+ * InvalidOptionError
+ */
 export async function outerPartsOf<Command, Result>(
   options: RaftOptions<Command, Result>,
   log: NodeLog,
@@ -84,7 +92,9 @@ function addressOf(members: Readonly<Record<NodeId, string>>, id: NodeId): strin
   return Object.hasOwn(members, id) ? members[id] : undefined;
 }
 
-/** The place of one part below the option `data`. `option`: the option that makes `data` unnecessary for it. */
+/**
+ * The place of one part below the option `data`. `option`: the option that makes `data` unnecessary for it.
+ */
 function directoryOf<Command, Result>(
   { data }: RaftOptions<Command, Result>,
   option: string,

@@ -7,7 +7,10 @@ import { InvalidOptionError } from "../../errors.ts";
 import { checkAddress } from "../members/index.ts";
 import { checkId } from "../shared/index.ts";
 
-/** Voters that a cluster may begin with. Five are common; every additional voter makes each write wait for more nodes. */
+/**
+ * Voters that a cluster may begin with. Five are common; every additional voter makes each write wait for
+ * more nodes.
+ */
 const VOTERS_MAX = 31;
 
 /** A cluster before it exists: its first membership, and the id that follows from it. */

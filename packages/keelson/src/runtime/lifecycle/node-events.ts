@@ -1,8 +1,9 @@
-// What happens in the runtime after an input to the core, at the end of a turn, and after a batch was applied.
+// What happens in the runtime after an input to the core, at the end of a turn, and after a batch was
+// applied.
 //
-// The driver and the applier report to this class, and it passes each event on to the parts concerned, in a fixed order.
-// No part calls another one behind its back. It is made after all the parts that it calls, and attached to driver and
-// applier once, before the first input.
+// The driver and the applier report to this class, and it passes each event on to the parts concerned, in a
+// fixed order. So no part passes an event to another one directly. The class is made after all the parts that
+// it calls, and attached to driver and applier once, before the first input.
 import type { RuntimeMessage } from "../../codec/frame-runtime-message.ts";
 import type { ReadAction } from "../../core/action.ts";
 import type { InstallSnapshot } from "../../core/message.ts";
@@ -106,7 +107,10 @@ export class NodeEvents<Command, Result> implements DriverHost, ApplierHost<Resu
     this.#parts.snapshots.snapshotOffered(offer);
   }
 
-  /** After each batch. Results go out before reads are served, and both before a snapshot is taken of this state. */
+  /**
+   * After each batch. Results go out before reads are served, and both before a snapshot is taken of this
+   * state.
+   */
   applied(batch: readonly AppliedEntry<Result>[]): void {
     const { pendingProposals, reads, committed, snapshots } = this.#parts;
     pendingProposals.applied(batch);

@@ -1,7 +1,8 @@
 // How a running node ends: closed by its program, or stopped by a failure of one of its parts.
 //
-// Either way it happens in the same steps: every open call gets its outcome and every stream its end (`end`); then what
-// the node holds is closed, as far as that can be done in time (`release`); then `stopped` resolves.
+// Either way it happens in the same steps: every open call gets its outcome and every stream its end (`end`);
+// then what the node holds is closed, as far as that can be done in time (`release`); then `stopped`
+// resolves.
 import { ClosedError, type Outcome, type RaftError } from "../../errors.ts";
 import { errorOf, reasonOf, type Failure } from "../shared/index.ts";
 import type { NodeLog } from "./node-log.ts";
@@ -10,11 +11,14 @@ import type { NodeStatus } from "./node-status.ts";
 export interface NodeLifecycleParts {
   readonly status: NodeStatus;
   readonly log: NodeLog;
-  /** Hands leadership over before the node closes; resolves when that is done or took too long. null: not needed. */
+  /**
+   * Hands leadership over before the node closes; resolves when that is done or took too long. null: not
+   * needed.
+   */
   readonly handOver: () => Promise<void> | null;
   /**
-   * Stops every part at once: nothing is sent, written or acknowledged after this. Ends each open call with the error
-   * for its outcome, and each stream with `streamError` (null: without an error).
+   * Stops every part at once: nothing is sent, written or acknowledged after this. Ends each open call with
+   * the error for its outcome, and each stream with `streamError` (null: without an error).
    */
   readonly end: (error: (outcome: Outcome) => RaftError, streamError: RaftError | null) => void;
   /** Closes everything that the node holds; resolves in bounded time, even if a part hangs. */
@@ -34,7 +38,10 @@ export class NodeLifecycle {
     this.#parts = parts;
   }
 
-  /** Resolves when the node has stopped: with undefined after `close`, with the error after a failure. Never rejects. */
+  /**
+   * Resolves when the node has stopped: with undefined after `close`, with the error after a failure. Never
+   * rejects.
+   */
   get stopped(): Promise<RaftError | undefined> {
     return this.#stopped.promise;
   }
@@ -46,7 +53,10 @@ export class NodeLifecycle {
     return this.#closing;
   }
 
-  /** A part of the node failed: it stops at once, so that nothing is promised that the part can't keep. */
+  /**
+   * A part of the node failed: the node stops at once, so that it acknowledges nothing that depends on this
+   * part.
+   */
   onFailure(failure: Failure): void {
     const error = errorOf(failure, "unknown");
     this.#parts.log("error", failure.message, { cause: reasonOf(failure.cause) });

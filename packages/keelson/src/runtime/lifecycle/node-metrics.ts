@@ -26,7 +26,7 @@ export interface NodeMetricsParts<Command, Result> {
   readonly readQueue: ReadIndexQueue;
   readonly reads: ReadHandler;
   readonly snapshots: SnapshotService;
-  /** null: no call has stalled. */
+  /** The call that has stalled; null: none has. */
   readonly stalled: () => StallMetrics | null;
 }
 

@@ -2,13 +2,15 @@ import { ClosedError, type RaftError } from "../../errors.ts";
 import { errorOf, type Failure } from "../shared/index.ts";
 
 /**
- * Whether a node takes calls, and why not. Every part of the node may read it and report a failure to it, so it is made
- * first; `NodeLifecycle`, which is made last, reacts to failures and writes the rest.
+ * Whether a node takes calls, and why not. Every part of the node may read it and report a failure to it, so
+ * it is made first; `NodeLifecycle`, which is made last, reacts to failures and sets the other fields.
  */
 export class NodeStatus {
   /** The failure that stopped the node; null: none. Set once, by `fail`. */
   #failure: Failure | null = null;
-  /** Set when `close` is called: new calls are refused, while calls and hand-over under way may still finish. */
+  /**
+   * Set when `close` is called: new calls are refused, while calls and hand-over under way may still finish.
+   */
   #isClosing = false;
   /** Set when the node has stopped: no input is taken, and every call has its outcome. */
   #hasEnded = false;
@@ -45,7 +47,10 @@ export class NodeStatus {
     this.#onFailure?.(failure);
   };
 
-  /** Names what stops the node when a part fails; called at once if one failed already, while the node was opening. */
+  /**
+   * Names the function that stops the node when a part fails. It is called at once if a part has failed
+   * already, while the node was opening.
+   */
   attach(onFailure: (failure: Failure) => void): void {
     this.#onFailure = onFailure;
     if (this.#failure !== null) onFailure(this.#failure);

@@ -23,8 +23,8 @@ import { WatchedSnapshotStore } from "../snapshots/index.ts";
 import { stateMachineHost, watchedStateMachine } from "./watched-state-machine.ts";
 
 /**
- * Opens the log, the snapshots and the state machine, checks that they belong together, and makes the core from them. On
- * failure, and when the snapshots or the state machine hang, what was opened is closed again.
+ * Opens the log, the snapshots and the state machine, checks that they belong together, and makes the core
+ * from them. On failure, and when the snapshots or the state machine hang, what was opened is closed again.
  */
 export async function openGroup<Command, Result>(
   options: RaftOptions<Command, Result>,
@@ -43,8 +43,8 @@ export async function openGroup<Command, Result>(
     givenSnapshotStore === null ? null : new WatchedSnapshotStore(givenSnapshotStore, stallWatch);
   // The log first: its lock and its node id show whether these are this node's directories at all.
   // `clusterId` is null here, so that the store doesn't compare: it holds the id of its cluster, and the
-  // option `clusterId` is only a name. `refuseForeign` checks below that the id was made under that name. A
-  // slow one is reported and not given up: reading back a long log may take any time.
+  // option `clusterId` is only a name. `refuseForeign` checks below that the id was made under that name. An
+  // opening that makes no progress is reported and not given up: reading back a long log may take any time.
   const found = await stallWatch.monitor("log", "opening it", () =>
     store.open({ nodeId: settings.id, clusterId: null }, environment),
   );
@@ -152,7 +152,10 @@ function checkApplied(applied: LogPosition, stored: StoredLog): void {
   );
 }
 
-/** Reads the configuration entries, whose payloads hold the addresses and stores of the members. There are few of them. */
+/**
+ * Reads the configuration entries, whose payloads hold the addresses and stores of the members. There are few
+ * of them.
+ */
 async function membershipsOf(stored: StoredLog, store: LogStore): Promise<MembershipHistory> {
   const history = new MembershipHistory();
   const { base, basePayload } = stored;

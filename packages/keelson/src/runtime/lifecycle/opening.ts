@@ -30,16 +30,16 @@ export class Opening {
     });
   }
 
-  /** A part is open. */
+  /** Notes that a part is open, so that `undo` closes it. */
   opened(what: string, close: () => Promise<void>): void {
     this.#opened.push({ what, close });
   }
 
-  /** Runs a step; rejects if it hangs. `closing`: the step opens a part, which this closes again. */
+  /** Runs a step; rejects if it hangs. `closing`: the step opens a part, and this closes it again. */
   run<T>(step: () => Promise<T>, closing?: ClosingStep): Promise<T> {
     const running = step().then((result) => {
       if (closing === undefined) return result;
-      // A part that hung, and was opened after all, would hold its lock.
+      // The part hung, opening was given up, and the part was opened after all: it would hold its lock.
       if (this.#isUndone) void shutDown([closing], this.#environment, this.#warn);
       else this.#opened.push(closing);
       return result;

@@ -25,8 +25,8 @@ export interface ReconcileParts<Command, Result> extends StartingPoint {
 }
 
 /**
- * Makes log, newest snapshot and state fit together, whichever step an earlier run was in when it ended (S4). Afterwards
- * the log holds every entry after the state.
+ * Makes log, newest snapshot and state fit together, whichever step an earlier run was in when it ended (S4).
+ * Afterwards the log holds every entry after the state.
  *
  * | the newest snapshot's last entry | what happened | what is done |
  * |---|---|---|
@@ -34,8 +34,8 @@ export interface ReconcileParts<Command, Result> extends StartingPoint {
  * | is not in the log; the snapshot was received from another node | its installation was interrupted | the installation is finished: a leader sent it, so all its entries are committed |
  * | is not in the log; the snapshot was taken here | the log has lost entries | refused |
  *
- * A state that precedes the log's first entry is refused if no snapshot covers the entries between: continuing would
- * leave out their effects (S15).
+ * A state that precedes the log's first entry is refused if no snapshot covers the entries between:
+ * continuing would leave out their effects (S15).
  *
  * @throws WrongIdentityError, CorruptSnapshotError, StorageFailedError
  */
@@ -56,8 +56,8 @@ export async function reconcile<Command, Result>(
 }
 
 /**
- * Finishes the installation of a snapshot that was received, in the same order as the installation itself: the state
- * first, then the log. So a crash in between leads here again.
+ * Finishes the installation of a snapshot that was received, in the same order as the installation itself:
+ * the state first, then the log. So a crash in between leads here again.
  */
 async function finishInstalling<Command, Result>(
   parts: ReconcileParts<Command, Result>,
@@ -81,8 +81,8 @@ async function finishInstalling<Command, Result>(
   });
   const finished = isNew ? state : await restored(parts, newest);
   const { hardState } = stored;
-  // The term of the snapshot's last entry may be later than the saved one. This node has not voted in it, or it would have
-  // saved it.
+  // The term of the snapshot's last entry may be later than the saved one. This node has not voted in it, or
+  // it would have saved it.
   const isLate = hardState.term < position.term;
   const saved = isLate ? { term: position.term, votedFor: null } : hardState;
   if (isLate) await log.append({ hardState: saved, truncateFrom: null, records: [] });

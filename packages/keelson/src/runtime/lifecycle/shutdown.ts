@@ -4,7 +4,7 @@ import { reasonOf } from "../shared/index.ts";
 /** Milliseconds that a node takes to close at most, even if its parts hang. */
 const CLOSE_MS_MAX = 1000;
 
-/** Milliseconds that one part may use of that, so that a part that hangs leaves time for those after it. */
+/** How much of `CLOSE_MS_MAX` one part may use, so that a part that hangs leaves time for those after it. */
 const STEP_MS_MAX = 400;
 
 /** A part of a node that has to be closed. */
@@ -14,7 +14,10 @@ export interface ClosingStep {
   readonly close: () => Promise<void>;
 }
 
-/** Closes parts one after another. It doesn't wait for a part that hangs, and ignores one that fails, but reports both. */
+/**
+ * Closes parts one after another. It doesn't wait for a part that hangs, and ignores one that fails, but
+ * reports both.
+ */
 export async function shutDown(
   steps: readonly ClosingStep[],
   environment: Environment,

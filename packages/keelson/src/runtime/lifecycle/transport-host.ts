@@ -21,7 +21,10 @@ export interface TransportHostParts {
   readonly log: NodeLog;
 }
 
-/** What the transport asks of the node, and tells it. */
+/**
+ * Makes the node's side of the transport: it answers what the transport asks about this node and its peers,
+ * and takes the peers and messages that the transport reports.
+ */
 export function transportHostOf(
   { environment }: ProcessParts,
   { settings, stored, core }: Pick<GroupParts<unknown, unknown>, "settings" | "stored" | "core">,

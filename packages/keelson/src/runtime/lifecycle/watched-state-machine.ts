@@ -26,8 +26,8 @@ export function watchedStateMachine<Command, Result>(
     open: (identity, host) => run("opening it", async () => machine.open(identity, host)),
     apply: (command, at) => {
       const result = machine.apply(command, at);
-      // A synchronous answer needs no watch, and must stay one: a promise would cost a turn of the microtask
-      // queue.
+      // A synchronous answer needs no watch, and must stay synchronous: a promise would cost a turn of the
+      // microtask queue.
       if (!isPromiseLike(result)) return result;
       return run(`applying entry ${String(at.index)}`, () => Promise.resolve(result));
     },
@@ -63,7 +63,10 @@ export function stateMachineHost(watch: StallWatch): StateMachineHost {
 
 type Run = <T>(what: string, call: () => Promise<T>) => Promise<T>;
 
-/** Watches each step to the next chunk. The first runs within `next`, as it does without the watch. */
+/**
+ * Watches each step to the next chunk. The first step still runs within the caller's `next`, as
+ * `StateMachine.snapshot` promises.
+ */
 function watchedChunks(state: AsyncIterable<Uint8Array> | undefined, run: Run): AsyncIterable<Uint8Array> {
   assert(state !== undefined, "the state machine has snapshots");
   return {

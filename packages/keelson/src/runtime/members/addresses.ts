@@ -5,9 +5,9 @@ import { isDialable } from "../../environment/address.ts";
 import { InvalidOptionError } from "../../errors.ts";
 
 /**
- * Checks that `address` can be an address that other nodes dial: printable characters without spaces, and neither a
- * wildcard host nor port 0, which would be dialled in vain and show only as an unreachable member. Which hosts and ports
- * there are only the transport knows.
+ * Checks that `address` can be an address that other nodes dial: printable characters without spaces, and
+ * neither a wildcard host nor port 0, which would be dialled in vain and show only as an unreachable member.
+ * Which hosts and ports there are only the transport knows.
  *
  * @throws InvalidOptionError
  */

@@ -1,5 +1,5 @@
-// Members: who belongs to the cluster and at which addresses, changes of the membership (§6), transfers of leadership
-// (dissertation 3.10), and what a leader maintains about its members.
+// Members: who belongs to the cluster and at which addresses, changes of the membership (§6), transfers of
+// leadership (dissertation 3.10), and what a leader maintains about its members.
 export { checkAddress } from "./addresses.ts";
 export { LeaderMaintenance } from "./leader-maintenance.ts";
 export { MemberDirectory } from "./member-directory.ts";

@@ -5,11 +5,12 @@ import type { PeerInfo } from "../../transport/transport.ts";
 const PEERS_MAX = 256;
 
 /**
- * What the other nodes stated about themselves in handshakes: store id, address, info and priority. It is newer than what
- * the log says of them but not agreed on, it covers nodes that are no members, and it is lost in a restart.
+ * What the other nodes stated about themselves in handshakes: store id, address, info and priority. It is
+ * newer than what the log says of them but not agreed on, it covers nodes that are no members, and it is lost
+ * in a restart.
  */
 export class KnownPeers {
-  /** In the order of their last handshakes. */
+  /** What each peer stated in its last handshake, in the order of these handshakes. */
   readonly #infos = new Map<NodeId, PeerInfo>();
   readonly #warn: (text: string, fields: Readonly<Record<string, unknown>>) => void;
 

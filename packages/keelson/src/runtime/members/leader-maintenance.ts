@@ -3,13 +3,13 @@ import type { NodeId } from "../../core/position.ts";
 import type { Environment, Timer } from "../../environment/environment.ts";
 
 /**
- * After a leader began a transfer and still leads, it waits this many runs before the next one to the same
- * voter, and twice as many after each further one: the voter can't take over, perhaps because its disk or its
- * state machine hangs, and during each attempt no commands are accepted.
+ * After a leader began a transfer and still leads, it waits this many runs of its maintenance before the next
+ * one to the same voter, and twice as many after each further one: the voter can't take over, perhaps because
+ * its disk or its state machine hangs, and during each attempt no commands are accepted.
  */
 const RUNS_BETWEEN_TRANSFERS = 10;
 
-/** It waits no longer than this: the voter may be able to lead again. */
+/** The leader waits no more runs than this: the voter may be able to lead again. */
 const RUNS_BETWEEN_TRANSFERS_MAX = 320;
 
 export interface LeaderMaintenanceParts {
@@ -23,11 +23,16 @@ export interface LeaderMaintenanceParts {
   readonly priorityOf: (id: NodeId) => number;
   /** Records the members' store ids in the log, as far as they are known and not recorded yet. */
   readonly recordStoreIds: () => void;
-  /** The node leads: the time of sessions counts from the first call in a term on. */
+  /**
+   * Called when the node begins to lead. In each term, the log time of sessions counts from the first call
+   * on.
+   */
   readonly beginTime: () => void;
-  /** Tells open sessions the time, if nothing else has for a while. */
+  /**
+   * Proposes an entry that moves the log time of open sessions forward, if no entry has moved it for a while.
+   */
   readonly tellTime: () => void;
-  /** Tells members that lost entries again that they did. */
+  /** Tells members that have lost entries that they have. It repeats this, because a message may be lost. */
   readonly tellLostMembers: () => void;
   readonly transferTo: (id: NodeId) => void;
 }
@@ -40,11 +45,11 @@ export class LeaderMaintenance {
   readonly #parts: LeaderMaintenanceParts;
   /** Set while this node leads. */
   #timer: Timer | null = null;
-  /** Runs that ask for no transfer. Reset when the node stops leading. */
+  /** How many of the next runs ask for no transfer. Reset when the node stops leading. */
   #runsToWait = 0;
   /** The voter that leadership was transferred to last, in vain; null: none since this node leads. */
   #lastSuccessor: NodeId | null = null;
-  /** How many runs are waited after the next transfer to it. */
+  /** How many runs to wait after the next transfer to `#lastSuccessor`. */
   #runsAfterTransfer = RUNS_BETWEEN_TRANSFERS;
   #stopped = false;
 
@@ -86,8 +91,8 @@ export class LeaderMaintenance {
   #run(): void {
     const { core, recordStoreIds, tellTime, tellLostMembers, transferTo } = this.#parts;
     tellLostMembers();
-    // Otherwise the core would refuse both: a change of membership needs a committed entry of the leader's
-    // own term.
+    // The core takes no entry during a transfer. And it begins no change of the membership, such as recording
+    // store ids, before an entry of the leader's own term is committed.
     if (core.role !== "leader" || !core.takesCommands || !core.termStartCommitted) return;
     recordStoreIds();
     tellTime();

@@ -17,12 +17,18 @@ import {
   type CallRegistry,
 } from "../calls/index.ts";
 
-/** Milliseconds that a closing leader waits for its successor. An idle cluster needs two round trips and a sync. */
+/**
+ * Milliseconds that a closing leader waits for its successor. An idle cluster needs two round trips and a
+ * sync.
+ */
 const HAND_OVER_MS_MAX = 400;
 
 export interface LeadershipTransfersParts {
   readonly calls: CallRegistry;
-  /** Starts a transfer in the core; returns its target, or why it was refused; null: the node has just stopped. */
+  /**
+   * Starts a transfer in the core; returns its target, or why it was refused; null: the node has just
+   * stopped.
+   */
   readonly begin: (to: NodeId | null) => { readonly to: NodeId } | TransferRefusal | null;
   /** The leader that this node knows, for callers that are refused. */
   readonly leader: () => LeaderHint | null;
@@ -37,8 +43,9 @@ interface PendingTransfer {
 }
 
 /**
- * Runs transfers of leadership (dissertation 3.10) for callers, and before the node closes. The core does the transfer;
- * this waits for its end and settles the call. Transfers that the core or `LeaderMaintenance` starts are not its concern.
+ * Runs transfers of leadership (dissertation 3.10) for callers, and before the node closes. The core does the
+ * transfer; this class waits for its end and settles the call. Transfers that the core or `LeaderMaintenance`
+ * starts are not its concern.
  */
 export class LeadershipTransfers {
   readonly #core: RaftNode;
@@ -51,7 +58,9 @@ export class LeadershipTransfers {
     this.#parts = parts;
   }
 
-  /** Transfers leadership to `to`, or, if null, to the most up-to-date voter. Resolves with the next leader. */
+  /**
+   * Transfers leadership to `to`, or, if null, to the most up-to-date voter. Resolves with the next leader.
+   */
   async transfer(to: NodeId | null, options: CallOptions): Promise<NodeId> {
     this.#parts.calls.check(options);
     const call = this.#parts.calls.begin<NodeId>("transfer", options, {
@@ -69,8 +78,8 @@ export class LeadershipTransfers {
   }
 
   /**
-   * Transfers leadership before the node closes, so that the cluster need not wait for an election timeout. Resolves when
-   * another node leads or the time is over. null: this node doesn't lead, or the core refused.
+   * Transfers leadership before the node closes, so that the cluster need not wait for an election timeout.
+   * Resolves when another node leads or the time is over. null: this node doesn't lead, or the core refused.
    */
   handOver(): Promise<void> | null {
     if (this.#core.role !== "leader") return null;
@@ -103,7 +112,7 @@ export class LeadershipTransfers {
       if (transferTarget !== null) return;
       this.#end(() => {
         pending.call.reject(
-          // It may have been asked to, by a message that is still on its way.
+          // The outcome is unknown: a message that asks the target to campaign may still be on its way.
           new TransferFailedError(`${pending.to} did not take over in time; this node leads on`, "unknown"),
         );
       });

@@ -3,10 +3,10 @@
 //
 // The leader's core finds out (`Progress.lostAfter`): a follower refuses entries that it acknowledged in this
 // leader's own term. Hazard: such a follower may have forgotten its vote too, so as a voter it could elect a
-// leader without committed entries (M11). So the leader says so in its log and metrics, takes nothing from it
-// any more, and tells it; the follower checks the claim against its own log and stops. The leader also writes
-// it into the membership (`MembershipChanges.recordStoreIds`): then the other nodes refuse it, also under
-// later leaders.
+// leader without committed entries (M11). So the leader reports the loss in its log messages and metrics,
+// takes no message from the follower any more, and tells the follower, which checks the claim against its own
+// log and stops. The leader also writes the loss into the membership (`MembershipChanges.recordStoreIds`):
+// then the other nodes refuse it, also under later leaders.
 //
 // What can't be known: acknowledgements of earlier terms are in no node's memory. A follower that was set
 // back before this leader was elected looks like one that was slow.
@@ -15,7 +15,9 @@ import type { RaftNode } from "../../core/node.ts";
 import type { LogPosition, NodeId, Term } from "../../core/position.ts";
 import type { Failure } from "../shared/index.ts";
 
-/** Begins the store id that a membership holds for a member whose disk lost entries. No store has such an id. */
+/**
+ * Begins the store id that a membership holds for a member whose disk lost entries. No store has such an id.
+ */
 const LOST_STORE_PREFIX = "lost:";
 
 /** Members remembered at most: a cluster has a handful, and losing a disk is rare. */
@@ -23,7 +25,7 @@ const LOST_MEMBERS_MAX = 64;
 
 export interface LostEntriesParts {
   readonly core: RaftNode;
-  /** The id of a member's storage; null: not met yet. */
+  /** The id of a member's storage; null: there was no handshake with the member yet. */
   readonly storeIdOf: (id: NodeId) => string | null;
   /** Sends a message to another node's runtime, or drops it. */
   readonly send: (to: NodeId, message: EntriesLost) => void;
@@ -33,18 +35,21 @@ export interface LostEntriesParts {
 
 /** One member that lost entries. */
 interface LostMember {
-  /** The id of the storage that lost them; null: the member was not met. */
+  /** The id of the storage that lost them; null: there was no handshake with the member. */
   readonly storeId: string | null;
   /** The last entry that it had acknowledged. */
   readonly acknowledged: LogPosition;
-  /** The term in which it did. */
+  /** The term in which it acknowledged that entry. */
   readonly term: Term;
 }
 
 /** The members that lost entries, as far as this process found out as their leader. */
 export class LostEntries {
   readonly #parts: LostEntriesParts;
-  /** Added to by `afterCoreInput`; kept when leadership ends, because the disk stays what it is. */
+  /**
+   * By id. `afterCoreInput` adds to them. They stay when this node's leadership ends: the disks are still
+   * those that lost entries.
+   */
   readonly #members = new Map<NodeId, LostMember>();
 
   constructor(parts: LostEntriesParts) {

@@ -26,9 +26,10 @@ const ALWAYS_ANSWERED: ReadonlySet<TransportMessage["message"]["type"]> = new Se
 ] as const);
 
 /**
- * Combines what the log says about other nodes (`MembershipHistory`: agreed on, durable, perhaps old) with what they
- * stated about themselves in handshakes (`KnownPeers`: newer, not agreed on). From these it decides which nodes this one
- * connects to and at which addresses, which it refuses in handshakes, and what it reports of the members.
+ * Combines what the log says about other nodes (`MembershipHistory`: agreed on, durable, perhaps old) with
+ * what they stated about themselves in handshakes (`KnownPeers`: newer, not agreed on). From these it decides
+ * which nodes this one connects to and at which addresses, which it refuses in handshakes, and what it
+ * reports of the members.
  */
 export class MemberDirectory {
   readonly #core: RaftNode;
@@ -129,25 +130,28 @@ export class MemberDirectory {
   /**
    * Why a peer of the same cluster is refused in a handshake; null: it isn't.
    *
-   * - A member's id with another store: the old store held votes and acknowledgements that the new one doesn't know of. It
-   *   could vote twice in a term, or break a majority that counted an entry on the old store (M11).
+   * - A member's id with another store: the old store held votes and acknowledgements that the new one
+   *   doesn't know of. It could vote twice in a term, or break a majority that counted an entry on the old
+   *   store (M11).
    * - A removed member: it is told of its removal by being refused (M9). An id is never used again (M10).
    * - An id that was never a member, unless the peer is vouched for. A stranger could otherwise ask for votes
-   *   (Z17). A member that this node's log doesn't know yet shows itself by this node's store id, which it
-   *   has from its own log (§6: votes are also given to candidates outside the voter's own configuration). A
-   *   new node need not reach others: the leader reaches it. A node that is only about to join refuses nobody
-   *   for this reason (`#isJoining`).
+   *   (Z17). A member that this node's log doesn't know yet is vouched for if it can name this node's store
+   *   id, which it has from its own log (§6: votes are also given to candidates outside the voter's own
+   *   configuration). A new node need not reach others: the leader reaches it. A node that is only about to
+   *   join refuses nobody for this reason (`#isJoining`).
    *
    * The peer is told the reason, so it names no store id but the peer's own.
    */
   refusalOf({ id, storeId }: PeerInfo, isVouchedFor: boolean): string | null {
     const membership = this.#memberships.current?.membership;
     if (membership === undefined) return null;
-    // It is let in to be told that it lost entries. Nothing is taken from it: see `LostEntries.isLost`.
+    // The peer may connect, so that it can be told that it lost entries. Nothing else it sends is taken: see
+    // `LostEntries.isLost`.
     if (this.#lost.isLostStore(id, storeId)) return null;
     // The leader records store ids some time after a member joined, and this node's log may lag behind that.
     const met = membership.members.has(id) ? this.#peers.storeIdOf(id) : null;
-    // Memberships before the last one count too: while a removal isn't committed, the node may remain a member.
+    // Memberships before the last one count too: while a removal isn't committed, the node may remain a
+    // member.
     const known = this.#memberships.lastDataOf(id)?.storeId ?? met;
     if (known !== null && isLostStoreId(known)) {
       return (
@@ -162,8 +166,8 @@ export class MemberDirectory {
         `forgotten: remove ${id} from the cluster, and add the new disk under an id of its own`
       );
     }
-    // Only once the removal is committed: a leader that removes itself needs its connections until then. And a node that is
-    // still being told of its removal must be able to answer.
+    // A removed node is refused only once its removal is committed: a leader that removes itself needs its
+    // connections until then. And a node that is still being told of its removal must be able to answer.
     const committed = this.#memberships.at(this.#core.commitIndex)?.membership;
     if (committed?.removed?.includes(id) === true) {
       if (this.#core.removedMembersToNotify.includes(id)) return null;
@@ -179,9 +183,9 @@ export class MemberDirectory {
    * Whether this node is being added, and doesn't know yet that this was committed.
    *
    * Until then it can tell a member from a stranger no better than a node without a cluster. The leader that
-   * adds it may fail before the change is committed. The cluster then goes on without that change, and perhaps
-   * with members that this node has never heard of. They have never met it, so they can't name its store: if it
-   * refused them, it could never be added again. A voter always refuses, for its vote counts.
+   * adds it may fail before the change is committed. The cluster then goes on without that change, and
+   * perhaps with members that this node has never heard of. They have never met it, so they can't name its
+   * store: if it refused them, it could never be added again. A voter always refuses, for its vote counts.
    */
   #isJoining(membership: Membership, committed: Membership | undefined): boolean {
     const self = this.#core.id;
@@ -191,8 +195,8 @@ export class MemberDirectory {
   }
 
   /**
-   * The id of another node's store, as far as this node knows it: it shows that node that this one is a
-   * member.
+   * The id of another node's store, as far as this node knows it. By naming it, this node shows that one that
+   * it is a member.
    */
   storeIdOf(id: NodeId): string | null {
     const recorded = this.#memberships.lastDataOf(id)?.storeId;
@@ -224,7 +228,9 @@ export class MemberDirectory {
     return progress === undefined ? undefined : { ...progress, lostEntries: progress.lostAfter !== null };
   }
 
-  /** What this leader found out itself (null: it doesn't lead), or an earlier one wrote into the membership. */
+  /**
+   * What this leader found out itself (null: it doesn't lead), or an earlier one wrote into the membership.
+   */
   #lostEntries(id: NodeId, found: boolean | null): boolean | null {
     const written = this.#memberships.current?.membership.members.get(id)?.storeId;
     return written !== undefined && isLostStoreId(written) ? true : found;

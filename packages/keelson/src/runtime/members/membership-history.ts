@@ -9,12 +9,12 @@ export interface MembershipAt {
 }
 
 /**
- * The memberships in the log, in order of their entries. The core knows configurations as sets of ids; this knows the
- * addresses and stores that go with them.
+ * The memberships in the log, in order of their entries. The core knows configurations as sets of ids; this
+ * knows the addresses and stores that go with them.
  *
- * Written by the driver, together with the core's log: appended, truncated, compacted and replaced in the same input. So
- * the last one always belongs to the last configuration entry of the log, which is in force whether it is committed or
- * not (§6).
+ * Written by the driver, together with the core's log: appended, truncated, compacted and replaced in the
+ * same input. So the last one always belongs to the last configuration entry of the log, which is in force
+ * whether it is committed or not (§6).
  */
 export class MembershipHistory {
   /** Ascending by index. After a compaction, the first one may be that of an entry before the log's first. */
@@ -41,9 +41,9 @@ export class MembershipHistory {
   }
 
   /**
-   * The addresses at which a member may be reached: its address in the membership in force, then its addresses in the
-   * memberships before that, back to the last one known to be committed. As long as a new address isn't committed, its
-   * entry may be removed from the log, and the member stay at the old one.
+   * The addresses at which a member may be reached: its address in the membership in force, then its
+   * addresses in the memberships before that, back to the last one known to be committed. As long as a new
+   * address isn't committed, its entry may be removed from the log, and the member stay at the old one.
    */
   addressesOf(id: NodeId, committed: LogIndex): string[] {
     const settled = this.#entries.findLastIndex(({ index }) => index <= committed);

@@ -1,5 +1,5 @@
-// Computes memberships from each other: what a caller's change makes of the current one, and the steps towards it. Pure
-// functions; they refuse changes that can't be right.
+// Computes memberships from each other: what a caller's change makes of the current one, and the steps
+// towards it. Pure functions; they refuse changes that can't be right.
 import { REMOVED_MAX, type MemberData, type Membership } from "../../codec/config.ts";
 import { configOf, membersOf, sameConfig, type ClusterConfig } from "../../core/config.ts";
 import type { NodeId } from "../../core/position.ts";
@@ -8,11 +8,13 @@ import { InvalidOptionError } from "../../errors.ts";
 /** A change of the members. It happens as a whole in one step, or not at all. */
 export interface MembershipChange {
   /**
-   * New voters, id to address. Each is a learner first, and becomes a voter when it has caught up. A node that is a voter
-   * at that address already is left as it is.
+   * New voters, id to address. Each is a learner first, and becomes a voter when it has caught up. A node
+   * that is a voter at that address already is left as it is.
    */
   readonly add?: Readonly<Record<NodeId, string>>;
-  /** Members that leave the cluster: voters or learners, the leader included. Their ids can't be used again. */
+  /**
+   * Members that leave the cluster: voters or learners, the leader included. Their ids can't be used again.
+   */
   readonly remove?: readonly NodeId[];
   /** Learners that become voters, each when it has caught up. */
   readonly promote?: readonly NodeId[];
@@ -23,8 +25,8 @@ export interface MembershipChange {
 }
 
 /**
- * The membership that `change` makes of `current`. The nodes in `newLearners` (id to address) count as learners already:
- * so a change can be checked before its new members are added.
+ * The membership that `change` makes of `current`. The nodes in `newLearners` (id to address) count as
+ * learners already: so a change can be checked before its new members are added.
  *
  * @throws InvalidOptionError
  */
@@ -57,8 +59,8 @@ export function membershipAfter(
 }
 
 /**
- * The membership in which the nodes in `add` (id to address) are members at these addresses. New members are learners.
- * null: all of them are members at these addresses already.
+ * The membership in which the nodes in `add` (id to address) are members at these addresses. New members are
+ * learners. null: all of them are members at these addresses already.
  *
  * @throws InvalidOptionError
  */
@@ -84,9 +86,10 @@ export function withNewLearners(
 }
 
 /**
- * The membership for a configuration that the core appends on the way from `current` to `target`: the core knows ids
- * alone. Members of both have their data from `target`. A node that leaves is remembered as removed: if its id came back
- * with an empty store, entries that it had acknowledged would count as stored there (M10).
+ * The membership for a configuration that the core appends on the way from `current` to `target`: the core
+ * knows ids alone. Members of both have their data from `target`. A node that leaves is remembered as
+ * removed: if its id came back with an empty store, entries that it had acknowledged would count as stored
+ * there (M10).
  */
 export function membershipOf(config: ClusterConfig, current: Membership, target = current): Membership {
   const members = new Map<NodeId, MemberData>();

@@ -2,11 +2,11 @@ import { checkBytes, copyBytes } from "../../codec/copy-bytes.ts";
 import type { StateMachineCodec } from "./state-machine.ts";
 
 /**
- * A codec for commands and results that are bytes already. `apply` gets each command as a copy of its own, which it
- * may keep and change. `write` resolves with a copy of the result.
+ * A codec for commands and results that are bytes already. `apply` gets each command as a copy of its own,
+ * which it may keep and change. `write` resolves with a copy of the result.
  *
- * Its methods don't use `this`, so parts of it can be combined with others: `{ ...jsonCodec<Uint8Array, Answer>(), encode:
- * bytesCodec().encode, decode: bytesCodec().decode }` takes bytes and answers with JSON.
+ * Its methods don't use `this`, so parts of it can be combined with others: `{ ...jsonCodec<Uint8Array,
+ * Answer>(), encode: bytesCodec().encode, decode: bytesCodec().decode }` takes bytes and answers with JSON.
  */
 export function bytesCodec(): Required<StateMachineCodec<Uint8Array, Uint8Array>> {
   return {

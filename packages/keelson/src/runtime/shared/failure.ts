@@ -38,7 +38,7 @@ export function errorOf(failure: Failure, outcome: Outcome): RaftError {
   }
 }
 
-/** A part hangs. `what` follows: what the node does about it. */
+/** The failure of a part that hangs. `what` ends its message, and says what the node does about it. */
 export function failureOfHang(
   { part, message }: { readonly part: WatchedPart; readonly message: string },
   what: string,
@@ -47,7 +47,7 @@ export function failureOfHang(
   return { kind, message: `${message}, ${what}`, cause: null };
 }
 
-/** The state machine failed; `what` it couldn't do. */
+/** The failure of the state machine. `what` says what the state machine couldn't do. */
 export function stateMachineFailure(what: string, error: unknown): Failure {
   const message = `the state machine failed, so the node stops: ${what}: ${reasonOf(error)}`;
   return { kind: "state-machine", message, cause: error };

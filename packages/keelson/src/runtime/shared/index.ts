@@ -1,5 +1,5 @@
-// Shared: what every folder of the runtime may use. The options and the settings made from them, the interface of the
-// state machine, the types of the metrics, and failures that stop a node.
+// Shared: what every folder of the runtime may use. The options and the settings made from them, the
+// interface of the state machine, the types of the metrics, and failures that stop a node.
 export { bytesCodec } from "./bytes-codec.ts";
 export { ResultEncoder, type EncodedResult } from "./result-encoder.ts";
 export { jsonCodec } from "./json-codec.ts";

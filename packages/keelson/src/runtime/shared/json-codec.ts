@@ -14,10 +14,10 @@ import type { StateMachineCodec } from "./state-machine.ts";
  * The codec of a state machine that names none: commands and results are JSON, encoded as UTF-8.
  *
  * A value has to come back equal. So these are refused, with an error that says where the value has them:
- * functions, symbols, bigints, NaN and infinite numbers; `undefined` as a command or in an array; Dates, Maps,
- * Sets, typed arrays and all other objects that are neither arrays nor plain objects; properties with symbol keys,
- * holes in arrays and properties of arrays; values that refer to themselves, or are nested more than
- * 512 levels deep.
+ * functions, symbols, bigints, NaN and infinite numbers; `undefined` as a command or in an array; Dates,
+ * Maps, Sets, typed arrays and all other objects that are neither arrays nor plain objects; properties with
+ * symbol keys, holes in arrays and properties of arrays; values that refer to themselves, or are nested more
+ * than 512 levels deep.
  *
  * These are kept exactly: -0, texts with lone surrogates, an own property named `__proto__`, and the order of
  * properties. A property whose value is `undefined` is left out: it reads as `undefined` before and after. An
@@ -52,7 +52,10 @@ export function jsonCodec<Command, Result>(): Required<StateMachineCodec<Command
  */
 const DEPTH_MAX = 512;
 
-/** UTF-16 units of the text. No entry holds more; and a few objects that refer to each other could make any length. */
+/**
+ * UTF-16 units of the text. No entry holds more; and a few objects that refer to each other could make any
+ * length.
+ */
 const CHARACTERS_MAX = RECORD_PAYLOAD_BYTES_MAX;
 
 const textEncoder = new TextEncoder();
@@ -165,8 +168,8 @@ function checkLength(text: string): void {
 }
 
 /**
- * Whether the object inherits only from `prototype`, or from its counterpart in another realm (a `vm` context,
- * such as that of some test runners), which is known by a method of its own.
+ * Whether the object inherits only from `prototype`, or from its counterpart in another realm (a `vm`
+ * context, such as that of some test runners), which is known by a method of its own.
  */
 function isPlain(value: object, prototype: object, methodOfPrototype: string): boolean {
   const own: unknown = Object.getPrototypeOf(value);

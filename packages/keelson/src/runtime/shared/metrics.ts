@@ -20,7 +20,10 @@ export interface RaftMetrics {
   readonly appliedIndex: LogIndex;
   /** The last entry that is durable in this node's log. */
   readonly durableIndex: LogIndex;
-  /** The first entry that this node's log holds, or will hold if it is empty. A snapshot covers those before it. */
+  /**
+   * The first entry that this node's log holds, or will hold if it is empty. A snapshot covers those before
+   * it.
+   */
   readonly firstIndex: LogIndex;
   /** The last entry in this node's log, durable or not. */
   readonly lastIndex: LogIndex;
@@ -69,7 +72,10 @@ export interface SessionMetrics {
   readonly open: number;
   /** Bytes in memory that the sessions and their stored answers count as. */
   readonly bytes: number;
-  /** The time of the log, in milliseconds since 1970; 0 before the first session. Sessions expire by this time. */
+  /**
+   * Log time, in milliseconds: it begins at 0 in a new cluster, and moves with the entries of sessions.
+   * Sessions expire by it.
+   */
   readonly timeMs: number;
 }
 
@@ -87,7 +93,7 @@ export interface SnapshotMetrics {
 export interface SnapshotSendMetrics {
   readonly to: NodeId;
   readonly index: LogIndex;
-  /** How far that node has asked. */
+  /** The end of the furthest chunk that was sent to that node, in bytes from the beginning of the file. */
   readonly bytesDone: number;
   readonly bytesTotal: number;
 }
@@ -121,7 +127,10 @@ export interface MemberMetrics {
   readonly id: NodeId;
   /** Its address in the membership in force. */
   readonly address: string;
-  /** Whether it is a voter, in the old or the new configuration while they are joint; otherwise it is a learner. */
+  /**
+   * Whether it is a voter, in the old or the new configuration while they are joint; otherwise it is a
+   * learner.
+   */
   readonly voter: boolean;
   /** The text that it gave as the option `info`; null: this node has not been connected with it yet. */
   readonly info: string | null;
@@ -130,15 +139,17 @@ export interface MemberMetrics {
    * entries.
    */
   readonly lag: number | null;
-  /** The last entry known to be durable there. null: this node isn't the leader, or the member lost entries. */
+  /**
+   * The last entry known to be durable there. null: this node isn't the leader, or the member lost entries.
+   */
   readonly match: LogIndex | null;
   /** Whether it has answered within the last election timeout. null: this node isn't the leader. */
   readonly active: boolean | null;
   /**
    * Whether it lost entries that it had acknowledged as durable, so that nothing of it counts any more: its
-   * directory was replaced by an older copy, or its disk forgot writes. Remove it, and add its machine anew, with
-   * an empty directory and a new id. true: this node found out as leader, or an earlier leader wrote it into the
-   * membership. null: this node isn't the leader.
+   * directory was replaced by an older copy, or its disk forgot writes. Remove it, and add its machine anew,
+   * with an empty directory and a new id. true: this node found out as leader, or an earlier leader wrote it
+   * into the membership. null: this node isn't the leader.
    */
   readonly lostEntries: boolean | null;
 }
@@ -157,9 +168,9 @@ export interface RaftCounters {
   readonly logWrites: number;
   /** Bytes of the records in them. */
   readonly logBytes: number;
-  /** Messages given to the transport. */
+  /** Raft's messages that the transport accepted. Forwarded calls and parts of snapshots aren't counted. */
   readonly messagesSent: number;
-  /** Messages that could not be sent. */
+  /** Raft's messages that could not be sent. */
   readonly messagesDropped: number;
   readonly messagesReceived: number;
 }

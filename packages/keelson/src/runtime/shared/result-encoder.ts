@@ -11,9 +11,9 @@ export type EncodedResult =
 /**
  * Runs the state machine's result codec.
  *
- * A result is encoded right after its command was applied: it may be a part of the state, which the next command
- * changes. What callers get is decoded from the bytes. So a caller on the leader gets the same value as a caller on
- * any other node, and can't change the leader's state through it.
+ * A result is encoded right after its command was applied: it may be a part of the state, which the next
+ * command changes. What callers get is decoded from the bytes. So a caller on the leader gets the same value
+ * as a caller on any other node, and can't change the leader's state through it.
  */
 export class ResultEncoder<Result> {
   readonly #codec: ResultCodec<Result>;
@@ -22,7 +22,10 @@ export class ResultEncoder<Result> {
     this.#codec = codec;
   }
 
-  /** Whether the codec has the methods for results. Without them results stay on the node that applied the command. */
+  /**
+   * Whether the codec has the methods for results. Without them results stay on the node that applied the
+   * command.
+   */
   get isAvailable(): boolean {
     return this.#codec.encodeResult !== undefined && this.#codec.decodeResult !== undefined;
   }

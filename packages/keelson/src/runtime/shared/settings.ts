@@ -64,7 +64,10 @@ export interface Settings {
   readonly snapshots: SnapshotPolicy | null;
   readonly limits: RaftLimits;
   readonly timings: RaftTimings;
-  /** Where other nodes are now, by id. Overrides nothing: the log's addresses are tried as well. */
+  /**
+   * The option `reachAt`: addresses of other nodes, by id. They are tried before the log's, which are tried
+   * as well.
+   */
   readonly reachAt: ReadonlyMap<NodeId, string>;
   readonly forward: boolean;
   readonly preVote: boolean;
@@ -113,7 +116,10 @@ export function settingsOf<Command, Result>(options: RaftOptions<Command, Result
   };
 }
 
-/** Whether the node takes and installs snapshots: it has to, or it has a place for them and its state machine is able to. */
+/**
+ * Whether the node takes and installs snapshots: it has to, or it has a place for them and its state machine
+ * is able to.
+ */
 export function takesSnapshots<Command, Result>({
   snapshots,
   data,
@@ -169,7 +175,10 @@ function checkSchema(schema: StandardSchema | null | undefined): void {
   );
 }
 
-/** Checks the id of a node or the name of a cluster: both appear in file names, URLs and log messages. @throws InvalidOptionError */
+/**
+ * Checks the id of a node or the name of a cluster: both appear in file names, URLs and log messages. @throws
+ * InvalidOptionError
+ */
 export function checkId(what: string, id: string): void {
   if (typeof id === "string" && NODE_ID_PATTERN.test(id)) return;
   throw new InvalidOptionError(

@@ -1,9 +1,10 @@
 // The interface of validation libraries that a state machine's `schema` needs: version 1 of Standard Schema,
-// https://standardschema.dev. Written here so that neither the library nor its users depend on a package for it.
+// https://standardschema.dev. Written here so that neither the library nor its users depend on a package for
+// it.
 
 /**
- * What validates and may convert a value; `Output` is the type of the values that it lets pass. Schemas of Zod,
- * Valibot, ArkType and other libraries are such objects.
+ * What validates and may convert a value; `Output` is the type of the values that it lets pass. Schemas of
+ * Zod, Valibot, ArkType and other libraries are such objects.
  */
 export interface StandardSchema<Output = unknown> {
   readonly "~standard": {

@@ -3,8 +3,9 @@ import type { LogPosition, NodeId } from "../../core/position.ts";
 import type { StandardSchema } from "./standard-schema.ts";
 
 /**
- * Converts commands to bytes and back. Each command is encoded once, on the node that is called; every node, that one
- * included, decodes it, and applies what it decoded. So a caller may change its command after the call.
+ * Converts commands to bytes and back. Each command is encoded once, on the node that is called; every node,
+ * that one included, decodes it, and applies what it decoded. So a caller may change its command after the
+ * call.
  *
  * **Who owns the bytes:** `encode` lends its bytes for the call, and may use their buffer again for the next
  * command: the library copies what it keeps. The bytes given to `decode` belong to the log. A command may
@@ -14,26 +15,31 @@ import type { StandardSchema } from "./standard-schema.ts";
 export interface CommandCodec<Command> {
   encode(command: Command): Uint8Array;
   /**
-   * Decodes what `encode` produced, also in earlier versions of the program: the log may hold commands of each. A throw
-   * stops the node, because skipping a command would make its state differ from that of the others. So the leader
-   * decodes each command before it proposes it, and refuses one for which this throws, with `CommandInvalidError`.
+   * Decodes what `encode` produced, also in earlier versions of the program: the log may hold commands of
+   * each. A throw stops the node, because skipping a command would make its state differ from that of the
+   * others. So the leader decodes each command before it proposes it, and refuses one for which this throws,
+   * with `CommandInvalidError`.
    */
   decode(bytes: Uint8Array): Command;
 }
 
 /**
- * Converts results to bytes and back. A result needs bytes where it outlives its call or leaves its node: sessions store
- * results to answer retries, and forwarding sends them to the caller's node. Without these methods neither is available.
+ * Converts results to bytes and back. A result needs bytes where it outlives its call or leaves its node:
+ * sessions store results to answer retries, and forwarding sends them to the caller's node. Without these
+ * methods neither is available.
  *
- * With them, every caller gets a result that was encoded and decoded, whichever node it called: the same value
- * everywhere, and no part of the leader's state, which the caller could change. A throw, the same on every node, is
- * `ResultUnavailableError` for the caller, with the outcome `done`.
+ * With them, every caller gets a result that was encoded and decoded, whichever node it called: the same
+ * value everywhere, and no part of the leader's state, which the caller could change. A throw, the same on
+ * every node, is `ResultUnavailableError` for the caller, with the outcome `done`.
  *
  * **Who owns the bytes:** `encodeResult` lends its bytes for the call, as `encode` does. Those given to
  * `decodeResult` belong to the codec: the result may be a view of them, and its caller may change it.
  */
 export interface ResultCodec<Result> {
-  /** Must produce the same bytes on every node for the same result: stored results are part of the replicated state. */
+  /**
+   * Must produce the same bytes on every node for the same result: stored results are part of the replicated
+   * state.
+   */
   encodeResult?(result: Result): Uint8Array;
   /** Decodes what `encodeResult` produced, also in earlier versions of the program. */
   decodeResult?(bytes: Uint8Array): Result;
@@ -43,8 +49,8 @@ export interface ResultCodec<Result> {
 export interface StateMachineCodec<Command, Result> extends CommandCodec<Command>, ResultCodec<Result> {}
 
 /**
- * The records of the session table that a batch changed, by name; null: the record was deleted. A state machine on disk
- * stores each under its name, so that it writes only what changed.
+ * The records of the session table that a batch changed, by name; null: the record was deleted. A state
+ * machine on disk stores each under its name, so that it writes only what changed.
  *
  * | name | value, numbers of 8 bytes, unsigned and little-endian |
  * |---|---|
@@ -74,7 +80,10 @@ export interface StateIdentity {
   readonly storeId: string;
 }
 
-/** What a state machine holds when it is opened: the last entry whose effects it holds, and the session records. */
+/**
+ * What a state machine holds when it is opened: the last entry whose effects it holds, and the session
+ * records.
+ */
 export interface OpenedState extends LogPosition {
   /**
    * A state machine on disk that stores the records passed to `flush` and `restore` returns all of them here,
@@ -105,24 +114,25 @@ export interface StateMachineHost {
 /**
  * The replicated state, written by the program that uses the library.
  *
- * Every node applies the same commands in the same order. If `apply` used anything but the state and the command (a clock,
- * random numbers, an iteration order that differs between nodes), the nodes' states would diverge without an error.
+ * Every node applies the same commands in the same order. If `apply` used anything but the state and the
+ * command (a clock, random numbers, an iteration order that differs between nodes), the nodes' states would
+ * diverge without an error.
  *
  * Methods are never called at the same time, except that `apply` and `flush` go on while a snapshot is read.
  */
 export interface StateMachine<Command, Result> {
   /**
-   * Converts commands and results to bytes and back. Default: `jsonCodec()`, which refuses what JSON can't hold.
-   * `bytesCodec()` is for commands and results that are bytes. A log is bound to its codec: another one must
-   * decode what the first one encoded.
+   * Converts commands and results to bytes and back. Default: `jsonCodec()`, which refuses what JSON can't
+   * hold. `bytesCodec()` is for commands and results that are bytes. A log is bound to its codec: another one
+   * must decode what the first one encoded.
    */
   readonly codec?: StateMachineCodec<Command, Result> | undefined;
 
   /**
-   * Validates commands on the node that is called, before they are encoded: a schema of Zod, Valibot, ArkType, or any
-   * other that follows version 1 of https://standardschema.dev. What it refuses rejects the call with
-   * `CommandInvalidError`, and nothing is proposed. What it returns is proposed, so it may add defaults or convert.
-   * An asynchronous validation counts towards the call's time limit.
+   * Validates commands on the node that is called, before they are encoded: a schema of Zod, Valibot,
+   * ArkType, or any other that follows version 1 of https://standardschema.dev. What it refuses rejects the
+   * call with `CommandInvalidError`, and nothing is proposed. What it returns is proposed, so it may add
+   * defaults or convert. An asynchronous validation counts towards the call's time limit.
    *
    * It protects the log from mistakes of this program, not from other nodes: commands that they forward were
    * validated there. And `apply` sees commands of earlier versions of the program too. So `apply` must cope
@@ -131,14 +141,14 @@ export interface StateMachine<Command, Result> {
   readonly schema?: StandardSchema<Command> | undefined;
 
   /**
-   * Called once, before all other methods. Returns the last entry whose effects the state holds; the node applies the
-   * entries after it. For a state in memory that is `{ term: 0, index: 0 }`: it is rebuilt from the log, or from a
-   * snapshot. A state on disk must store this position in the same atomic step as the effects (see `flush`), or entries
-   * would be applied twice or skipped after a crash.
+   * Called once, before all other methods. Returns the last entry whose effects the state holds; the node
+   * applies the entries after it. For a state in memory that is `{ term: 0, index: 0 }`: it is rebuilt from
+   * the log, or from a snapshot. A state on disk must store this position in the same atomic step as the
+   * effects (see `flush`), or entries would be applied twice or skipped after a crash.
    *
-   * A state on disk should store `identity`, and throw if it finds another one. Otherwise a node whose state directory was
-   * mixed up serves another cluster's data, if the positions of the two logs happen to match. `storeId` tells logs apart;
-   * `clusterId` may change for the same log.
+   * A state on disk should store `identity`, and throw if it finds another one. Otherwise a node whose state
+   * directory was mixed up serves another cluster's data, if the positions of the two logs happen to match.
+   * `storeId` tells logs apart; `clusterId` may change for the same log.
    *
    * The node watches this call, and those of all methods below but `close`: one that makes no progress for
    * `timings.stateStallMs` costs the node its leadership, and one for `timings.stateTimeoutMs` stops it. See
@@ -149,33 +159,33 @@ export interface StateMachine<Command, Result> {
   /**
    * Applies one committed command and returns its result for the caller.
    *
-   * **A throw is a result too**: the caller gets it as `CommandRejectedError`, and the node continues. So `apply` must
-   * throw for the same commands on every node. The command counts as applied: its outcome is `done`, and what `apply`
-   * changed before the throw stays changed. A failure of this node alone, such as of its disk, must be thrown as
-   * `StateMachineFailure`, which stops the node.
+   * **A throw is a result too**: the caller gets it as `CommandRejectedError`, and the node continues. So
+   * `apply` must throw for the same commands on every node. The command counts as applied: its outcome is
+   * `done`, and what `apply` changed before the throw stays changed. A failure of this node alone, such as of
+   * its disk, must be thrown as `StateMachineFailure`, which stops the node.
    */
   apply(command: Command, at: LogPosition): Result | Promise<Result>;
 
   /**
-   * Called after each batch of `apply` calls, and after entries that hold no command, with the last entry of the batch. A
-   * state on disk writes the effects of the batch, this position, and the changed session records in one atomic step.
-   * Until it resolves, no result of the batch is returned to a caller and no read is served. It must be atomic but need
-   * not be durable: what a power failure takes back is applied again from the log, or restored from a snapshot. A
-   * rejection stops the node.
+   * Called after each batch of `apply` calls, and after entries that hold no command, with the last entry of
+   * the batch. A state on disk writes the effects of the batch, this position, and the changed session
+   * records in one atomic step. Until it resolves, no result of the batch is returned to a caller and no read
+   * is served. It must be atomic but need not be durable: what a power failure takes back is applied again
+   * from the log, or restored from a snapshot. A rejection stops the node.
    */
   flush?(applied: LogPosition, sessions: SessionChanges): Promise<void> | void;
 
   /**
-   * Returns the whole state as bytes, in chunks of any size, exactly as it is **after the last entry that was applied and
-   * flushed when this is called**, whatever is applied while the chunks are read. The library calls it between two
-   * batches and asks for the first chunk at once. So an async generator can copy the state, or open an iterator of its
-   * database, before its first `await` or `yield`.
+   * Returns the whole state as bytes, in chunks of any size, exactly as it is **after the last entry that was
+   * applied and flushed when this is called**, whatever is applied while the chunks are read. The library
+   * calls it between two batches and asks for the first chunk at once. So an async generator can copy the
+   * state, or open an iterator of its database, before its first `await` or `yield`.
    *
    * A chunk must stay as it is until the next one is asked for; then its buffer may be used again.
    *
-   * The iteration may be ended early (`return`). A throw makes this snapshot fail and nothing else, unless it is a
-   * `StateMachineFailure`. Without `snapshot` and
-   * `restore` the node can't be opened with the option `snapshots`.
+   * The iteration may be ended early (`return`). A throw makes this snapshot fail and nothing else, unless it
+   * is a `StateMachineFailure`. Without `snapshot` and `restore` the node can't be opened with the option
+   * `snapshots`.
    *
    * @example
    * ```ts
@@ -191,12 +201,12 @@ export interface StateMachine<Command, Result> {
   snapshot?(): AsyncIterable<Uint8Array>;
 
   /**
-   * Replaces the whole state by one that `snapshot` returned, on this node or another; the chunks may be cut differently.
-   * Afterwards the state is that after the entry `at`. Nothing is applied or read meanwhile.
+   * Replaces the whole state by one that `snapshot` returned, on this node or another; the chunks may be cut
+   * differently. Afterwards the state is that after the entry `at`. Nothing is applied or read meanwhile.
    *
-   * A state on disk stores `at` and all session records with it, and everything is durable when the promise resolves. A
-   * crash or rejection in between must leave the old state, or the new one, or an empty one for which `open` returns
-   * `{ term: 0, index: 0 }`: then it is restored again. A rejection stops the node.
+   * A state on disk stores `at` and all session records with it, and everything is durable when the promise
+   * resolves. A crash or rejection in between must leave the old state, or the new one, or an empty one for
+   * which `open` returns `{ term: 0, index: 0 }`: then it is restored again. A rejection stops the node.
    */
   restore?(state: AsyncIterable<Uint8Array>, at: LogPosition, sessions: SessionRecords): Promise<void>;
 
@@ -205,8 +215,9 @@ export interface StateMachine<Command, Result> {
 }
 
 /**
- * A failure of this node alone: its disk failed, or its state is damaged. It stops the node. Thrown by `apply` (it says
- * nothing about the command), by `snapshot` and the iteration of its chunks, or by the query of a read.
+ * A failure of this node alone: its disk failed, or its state is damaged. It stops the node. Thrown by
+ * `apply` (it says nothing about the command), by `snapshot` and the iteration of its chunks, or by the query
+ * of a read.
  */
 export class StateMachineFailure extends Error {
   override readonly name: string = "StateMachineFailure";
