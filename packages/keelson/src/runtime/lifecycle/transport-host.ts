@@ -42,7 +42,7 @@ export function transportHostOf(
     storeIdOf: (peerId) => directory.storeIdOf(peerId),
     onPeer: (peer) => {
       peers.onHandshake(peer);
-      // The peer may be reached at another address than this node's log says.
+      // The peer may have stated an address that isn't the one in this node's log.
       if (status.takesCalls) updatePeers();
       lostEntries.tell(peer.id);
     },

@@ -1,5 +1,5 @@
 // Notices storage that hangs. An operation that neither succeeds nor fails raises no error, so without a
-// watchdog its node would wait forever, and keep its callers and its cluster waiting.
+// watchdog its node would wait without end, and keep its callers and its cluster waiting.
 //
 // An operation counts as hung once several checks in a row have found it pending. Hazard: the whole
 // process can be paused (a debugger, a suspended machine), and by the clock every operation then took

@@ -82,7 +82,7 @@ function stepGet(state: KeyValueState, output: KeyValueOutput | undefined): KeyV
   return state.value === null ? undefined : settleVersion(state, output.version);
 }
 
-/** The state with its version; undefined if this can't be its version. */
+/** The state with `version` as its known version; undefined if the state can't have this version. */
 function settleVersion(state: KeyValueState, version: number): KeyValueState | undefined {
   if (state.version !== null) return state.version === version ? state : undefined;
   if (version <= state.versionFloor || state.versionsExcluded.includes(version)) return undefined;

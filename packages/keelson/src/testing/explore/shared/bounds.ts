@@ -13,7 +13,7 @@ export interface Bounds {
   /** Terms in which nodes may campaign, the first being 2: nobody ever leads term 1. */
   readonly terms: number;
   readonly proposals: number;
-  /** Crashes of all nodes together, each followed by a restart. */
+  /** How many crashes there are, counted over all nodes. Each is followed by a restart. */
   readonly crashes: number;
   /** Which changes of membership are possible: one of `CHANGES`, or `none`. */
   readonly change: string;

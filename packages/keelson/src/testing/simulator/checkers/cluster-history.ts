@@ -85,21 +85,27 @@ export interface NodeHistory {
    * first seen, on the node's clock; null: none hangs.
    */
   hungCall: { readonly call: object; readonly since: number } | null;
-  /** The same, but counted only while the node leads and another node could lead instead. */
+  /** Like `hungCall`, but counted only while the node leads and another node could lead instead. */
   leadersHungCall: { readonly call: object; readonly since: number } | null;
-  /** As leader: since when it hasn't heard from a majority, on its own clock; null: it hears from one. */
+  /**
+   * While the node leads: the time on its own clock since which it has heard from no majority; null: it hears
+   * from one.
+   */
   withoutMajoritySince: number | null;
 }
 
 /** See the file's header. */
 export class ClusterHistory {
-  /** By id, from the first time that the node is mentioned. */
+  /** The history of each node, by id. A node's history is added when it is asked for the first time. */
   readonly nodes = new Map<NodeId, NodeHistory>();
   /** The committed entries, by index - 1. Written by `CommitChecker`; only grows. */
   readonly committed: CommittedEntry[] = [];
   /** The leader of each term. Written by `LeadershipChecker`. */
   readonly leaders = new Map<number, NodeId>();
-  /** Nodes whose directory was replaced by an older copy. The others may take nothing from them any more. */
+  /**
+   * Nodes whose directory was replaced by an older copy. Other nodes may accept no message of such a node any
+   * more.
+   */
   readonly rolledBack = new Set<NodeId>();
   /** Nodes that have sent something as a candidate or as a leader. Written by `MessageWatch`. */
   readonly campaigners = new Set<NodeId>();

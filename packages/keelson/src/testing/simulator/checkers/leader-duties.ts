@@ -220,7 +220,10 @@ export class LeaderDuties {
     return progress === undefined || progress.lostAfter !== null ? 0 : progress.match;
   }
 
-  /** §6: the step after a committed configuration. */
+  /**
+   * §6: once C_old,new is committed, the leader must append C_new, and once its own removal is committed, it
+   * must stop leading.
+   */
   #checkChange(): void {
     const { id, log, commitIndex, termStartCommitted } = this.#core;
     const { index, config } = log.configAt(log.last.index);

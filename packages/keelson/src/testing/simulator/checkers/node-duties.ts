@@ -27,7 +27,7 @@ export class NodeDuties {
   readonly #settings: DutySettings;
   readonly #answers: AnswerDuties;
   readonly #elections: ElectionDuties;
-  /** As the leader of the present term; null: the node doesn't lead. */
+  /** The duties of the node as the leader of the present term; null: the node doesn't lead. */
   #leading: LeaderDuties | null = null;
   /**
    * The term that the node has just stopped leading, if its next actions must ask another node to take over.

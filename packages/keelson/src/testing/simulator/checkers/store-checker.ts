@@ -174,7 +174,8 @@ export class StoreChecker {
         () => `${id} removes the entry ${String(write.truncateFrom)}, which is committed`,
       );
       node.submitted.length = Math.min(node.submitted.length, write.truncateFrom - 1);
-      // It follows another leader now. What was acknowledged to it as leader may no longer be in its log.
+      // The node follows another leader now. What others acknowledged to it as leader may no longer be in its
+      // log.
       node.leaderTerm = 0;
     }
     this.#extend(node, node.submitted, write.records);

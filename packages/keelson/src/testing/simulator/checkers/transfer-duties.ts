@@ -68,8 +68,8 @@ export class TransferDuties {
     this.#isAwake = false;
     if (to === null) return;
     if (sentTo(messages, "timeout-now", to).length > 0) this.#toldIn.set(to, round);
-    // Don't require it for the present round yet. A heartbeat round for reads begins while actions are taken,
-    // and its TimeoutNow follows only with the next input.
+    // A TimeoutNow isn't required for the present round yet. A heartbeat round for reads begins while actions
+    // are taken, and its TimeoutNow follows only with the next input.
     duty(
       !isAwake || before?.to !== to || !isReady || (this.#toldIn.get(to) ?? 0) >= before.round,
       () => `${id} doesn't ask ${to} to take over, which holds the whole log`,

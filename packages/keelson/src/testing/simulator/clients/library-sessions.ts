@@ -142,7 +142,8 @@ export class LibrarySessions implements SessionClients {
   }
 
   async #close(group: string, opened: OpenedSession): Promise<void> {
-    // In half of the cases the group keeps it, and its next write must be refused by the cluster.
+    // In half of the cases the group goes on with the closed session, and its next write must be refused by
+    // the cluster.
     if (this.#chance.happens(0.5)) this.#forget(group, opened);
     const { session, process } = opened;
     if (process.raft !== opened.raft) return;

@@ -41,9 +41,9 @@ export class OpenCalls {
   /** Names of the commands that were reported as not done. Grows with the run. */
   readonly notDone = new Set<string>();
   readonly #parts: Pick<ClientsParts, "plan" | "clock" | "trace" | "checker">;
-  /** In the order in which they were made. */
+  /** The calls under way, in the order in which they were made. */
   readonly #calls = new Set<Call>();
-  /** Of those the writes that end when their node stops leading, by node. */
+  /** The writes among them that end when their node stops leading, by node. */
   readonly #writes = new Map<SimProcess, NodeWrites>();
   /** Before this time no call has been under way for too long. */
   #overdueFrom = Infinity;

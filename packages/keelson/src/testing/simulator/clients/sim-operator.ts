@@ -63,7 +63,7 @@ const CHECKER_LAG_MS = 1;
 /** How many writes a new leader is given in its first turn. */
 const GREETING_WRITES = 2;
 
-/** Of the leaders that end during a change, the share that closes. */
+/** Of the leaders that are to end during a change, the share that closes; the others crash. */
 const CLOSING_SHARE = 0.4;
 
 /** See the file's header. */
@@ -343,7 +343,8 @@ export class SimOperator {
     this.#parts.trace(`the operator wants to ${nameOf(request)}`);
     for (let attempt = 0; attempt < ATTEMPTS_MAX && !this.#stopped; attempt++) {
       const leader = this.#view.leader();
-      // After healing, what can't come back must go. A ghost never becomes a voter.
+      // After healing, members that can't come back are removed in any case. A ghost never becomes a voter,
+      // so to add one is safe.
       const isSafe = ["clean up", "ghost"].includes(request.how) || this.#view.leavesMajority(request.change);
       if (leader !== null && isSafe) {
         if (attempt === 0) this.#prepareFaults(request, leader, crashLeaderAfterMs);

@@ -29,7 +29,7 @@ const PAUSE_MS = 40;
 /** The share of answered commands that are sent once more, to compare the answers. */
 const ASK_AGAIN_SHARE = 0.3;
 
-/** Of the others, the share that are sent once more after their session was closed. */
+/** Of the answered commands that aren't, the share that are sent once more after their session was closed. */
 const ASK_AFTER_END_SHARE = 0.05;
 
 /** A session lives at least this share of its time to live: the fastest clocks run a tenth too fast. */

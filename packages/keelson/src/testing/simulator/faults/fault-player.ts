@@ -121,7 +121,7 @@ export class FaultPlayer {
 
   /** A process ended. It is started again soon. */
   restartSoon(process: SimProcess): void {
-    // Also after the run has healed, when an earlier fault may still stop a node.
+    // This timer also runs after the run has healed, because an earlier fault may still stop a node then.
     this.#parts.clock.setTimer(RESTART_DELAY_MS, () => {
       process.start();
     });
@@ -450,7 +450,7 @@ export class FaultPlayer {
         const candidate = processes.find(({ id }) => id === votedFor);
         if (isOver || candidate === undefined || candidate === voter) return;
         isOver = true;
-        // Not within the voter's write, at the end of which the vote is sent.
+        // Later than the end of the voter's write, so that the voter still sends its vote.
         this.#after(0, () => {
           this.#destroy(candidate);
         });

@@ -221,7 +221,7 @@ export class LeaderFaults {
       const failing = snapshotDiskError(error, 0);
       follower.diskFaults.next = (operation) => {
         const found = failing(operation);
-        // Not within the operation, which the leader's pause must not delay.
+        // The pause begins in an event of its own, as this callback is a part of the operation on the file.
         if (found !== null) {
           after(0, () => {
             after(pauseMs, leader.pause());
@@ -335,7 +335,8 @@ export class LeaderFaults {
       receiver.onSnapshotRename = (isReceived) => {
         if (!isReceived) return;
         receiver.onSnapshotRename = null;
-        // Not within the operation on the file.
+        // The snapshot is asked for in an event of its own, as this callback is a part of the operation on
+        // the file.
         after(0, () => {
           operator.snapshot(receiver);
         });

@@ -22,10 +22,10 @@ const OF_LEADERS: readonly FaultType[] = [
   "bulk",
 ];
 
-/** They change nothing on byte streams. */
+/** Faults that strike only where the transport sends datagrams: they change nothing on byte streams. */
 const OF_DATAGRAMS: readonly FaultType[] = ["lossy", "late-copies", "stragglers"];
 
-/** They set a hook, and strike when it is called. */
+/** Faults that set a hook on a process, and strike when the hook is called. */
 const OF_HOOKS: readonly FaultType[] = [
   "crash-at-storage-call",
   "crash-loop",

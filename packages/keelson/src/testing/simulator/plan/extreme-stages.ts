@@ -53,7 +53,7 @@ export function changesAcrossLeadersStage(plan: Plan, chance: Chance): Plan {
     const more = chance.happens(0.4)
       ? drawStagedFaults(chance, { ...staged, faultyMs: timeoutMs }, timeoutMs / 2, () => chance.pick(others))
       : [];
-    // By the next interruption, a member may have been removed.
+    // The peer lies until the next interruption, as a member may have been removed by then.
     const lies = { type: "hostile-peer" as const, at, as: "removed member" as const, everyMs: 20 };
     const hostile = isBesieged ? [{ ...lies, ms: everyMs }] : [];
     return [interruption, greeting, ...hostile, ...more.map((fault) => ({ ...fault, at: at + fault.at }))];

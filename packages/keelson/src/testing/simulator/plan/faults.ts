@@ -219,7 +219,9 @@ export type DiskFault =
   | { readonly type: "begin-anew"; readonly node: number; readonly ms: number }
   /** Another process opens the log of the node while it runs, which must be refused. */
   | { readonly type: "second-process"; readonly node: number }
-  /** Reads and writes are done in several parts. */
+  /**
+   * Calls that read or write a file do only a part of it, so that the caller must call again for the rest.
+   */
   | { readonly type: "short-transfers"; readonly node: number; readonly ms: number }
   /**
    * A bit of a file changes while the process is down. Acknowledged data may be gone, so only a minority has

@@ -5,7 +5,7 @@ import type { ChangeKind, Fault } from "./faults.ts";
 import { withLeadershipFaults } from "./leadership-faults.ts";
 import type { Plan } from "./plan.ts";
 
-/** Those that stand twice happen twice as often. */
+/** What the operator does, drawn at random. Kinds of change that stand twice happen twice as often. */
 const CHANGES: readonly ChangeKind[] = [
   "add",
   "add",

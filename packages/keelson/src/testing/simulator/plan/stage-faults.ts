@@ -29,7 +29,7 @@ interface Draw {
   readonly ms: number;
 }
 
-/** Faults of leaders, of the processes and of the network. */
+/** How each fault of leaders, processes and the network is drawn. */
 const DRAW_COMMON = {
   transfer: ({ at }: Draw): Fault[] => [{ type: "transfer", at }],
   close: ({ at, node }: Draw): Fault[] => [{ type: "close", at, node }],
@@ -82,7 +82,7 @@ const DRAW_COMMON = {
   ],
 };
 
-/** Faults of disks and snapshots. */
+/** How each fault of disks and snapshots is drawn. */
 const DRAW_STORAGE = {
   "slow-disk": ({ at, node, chance, ms }: Draw): Fault[] => [
     { type: "slow-disk", at, node, delayMs: chance.pick([20, 100]), ms: 2 * ms },

@@ -339,7 +339,8 @@ function restartStage(plan: Plan, chance: Chance): Plan {
 
 /** The power fails during long writes, and again before as much is written anew (D3). */
 function tornWriteStage(plan: Plan, chance: Chance): Plan {
-  // A follower is sent again what it lost, and in one write: a sole node begins anew with short ones.
+  // A follower is sent again what it lost, and writes it in one long write. A sole node goes on with short
+  // writes.
   const staged = cluster(plan, chance.pick([1, 1, 3]), chance);
   // The first write after each restart is that of the vote, after an election timeout.
   const everyMs = staged.electionTimeoutMs.max * chance.pick([2, 4]);
@@ -431,7 +432,7 @@ function failedInstallationStage(plan: Plan, chance: Chance): Plan {
   );
   return {
     ...staged,
-    // A byte stream would deliver late what was sent during the cut, and no snapshot were needed.
+    // A byte stream would deliver late what was sent during the cut, and no snapshot would be needed.
     transport: "datagrams",
     durableState: chance.happens(0.3),
     snapshots: {
@@ -461,7 +462,7 @@ function contestedFetchStage(plan: Plan, chance: Chance): Plan {
   );
   return {
     ...staged,
-    // A byte stream would deliver late what was sent during the cut, and no snapshot were needed.
+    // A byte stream would deliver late what was sent during the cut, and no snapshot would be needed.
     transport: "datagrams",
     durableState: chance.happens(0.5),
     diskMs: chance.pick([0, 0.5, 2]),
@@ -596,7 +597,7 @@ function busyInstallationStage(plan: Plan, chance: Chance): Plan {
   const faults = isMany ? learnersJoin(SPARES_FOR_MANY, 200, 150) : busyReceivers(withFaults, isLong, chance);
   return {
     ...withFaults,
-    // A byte stream would deliver late what was sent during a cut, and no snapshot were needed.
+    // A byte stream would deliver late what was sent during a cut, and no snapshot would be needed.
     transport: isMany ? chance.pick(["tcp", "datagrams"]) : "datagrams",
     durableState: chance.happens(0.3),
     diskMs: chance.pick([0, 0.5, 2]),

@@ -32,7 +32,7 @@ export function withTargetedFaults(plan: Plan): Plan {
   const callTimeoutMs = chance.happens(0.1) ? SHORT_CALL_TIMEOUT_MS : plan.callTimeoutMs;
   if (plan.nodes === 1 || !chance.happens(0.4)) return { ...plan, callTimeoutMs };
   const types = [chance.pick(TARGETED_TYPES), ...chance.some(TARGETED_TYPES, 0.3)];
-  // Half of them stand alone, and so far apart that there is a leader again to aim at.
+  // Half of these runs have targeted faults only, and so far apart that there is a leader again to aim at.
   const standAlone = chance.happens(0.5);
   const everyMs = standAlone
     ? plan.electionTimeoutMs.max * chance.pick([4, 8])

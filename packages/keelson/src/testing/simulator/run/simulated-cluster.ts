@@ -284,7 +284,8 @@ function expectationsOf(plan: Plan): ClusterExpectations {
   return {
     preVote: plan.preVote,
     electionTimeoutMinMs: plan.electionTimeoutMs.min,
-    // A round that is answered at once ends the lease and the promise at about the same time.
+    // Whether the clocks run so alike that no lease outlasts the promises that it rests on. No slack is left:
+    // where a heartbeat round is answered at once, lease and promises end at about the same time.
     isDriftBounded:
       Math.max(...plan.clockRates) * (1 - plan.clockDriftMax) <=
       Math.min(...plan.clockRates) * (1 + plan.clockDriftMax),

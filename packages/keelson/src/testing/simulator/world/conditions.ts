@@ -32,7 +32,7 @@ export interface ClockConditions {
   readonly rate: number;
   /** Timers that are set now fire up to so many milliseconds late. */
   timersLateByMsMax: number;
-  /** Of `timersLateByMsMax`, the share that every such timer is late at least. */
+  /** Each such timer is late by at least this share of `timersLateByMsMax`. */
   timersLateShareMin: number;
   /** The true time by which the last late timer will have fired. Written by `processEnvironment`. */
   timersLateUntil: number;

@@ -48,7 +48,10 @@ export class EventDelivery {
     return wasActive;
   }
 
-  /** Holds events back until the returned function is called, for each pause that overlaps this one. */
+  /**
+   * Begins a pause, and returns a function that ends it. Events are held back until all pauses that overlap
+   * have ended.
+   */
   pause(): () => void {
     if (this.isDead()) return () => undefined;
     const pause = {};

@@ -52,7 +52,7 @@ export interface WatchedProcess {
   now(): number;
   /** The node's state; null: it isn't open. A node that closes or has failed is "stopped". */
   state(): { readonly role: Role | "stopped" } | null;
-  /** How long ago its core last heard a leader, or started, on its own clock. */
+  /** Milliseconds on the node's clock since its core last heard from a leader, or since it started. */
   sinceLeaderMs(): number;
 }
 

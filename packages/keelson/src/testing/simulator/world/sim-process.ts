@@ -78,7 +78,10 @@ export interface ProcessParts {
 export interface DiskFaults {
   /** Asked for each operation until it returns a fault; null: no fault is planned. */
   next: ((operation: FileOperation) => FileFault | null) | null;
-  /** Reads and writes are done in several parts. */
+  /**
+   * Some calls that read or write a file do only a part of it, so that the caller must call again for the
+   * rest.
+   */
   shortTransfers: boolean;
 }
 
