@@ -4,6 +4,7 @@ import { tmpdir } from "node:os";
 import path from "node:path";
 
 import { run } from "./commands.ts";
+import { programsOf, type DocProgram } from "./doc-programs.ts";
 
 const root = path.join(import.meta.dirname, "..");
 const STEP_SECONDS_MAX = 180;
@@ -75,6 +76,34 @@ async function useAll(archive: string, manifest: Manifest, directory: string): P
   console.log(`${manifest.name}: ${names.length} exports compile and run from the archive`);
 }
 
+/**
+ * Runs the programs of the documents as a reader would: in a folder of their own, into which the archives were
+ * installed by npm. Compares what they print with the page.
+ */
+async function runDocPrograms(archives: readonly string[], directory: string): Promise<void> {
+  const programs = await programsOf(root);
+  if (programs.length === 0) throw new Error("no document has a program");
+  for (const program of programs) {
+    const folder = await mkdtemp(path.join(directory, "reader-"));
+    await writeFile(path.join(folder, "package.json"), JSON.stringify({ type: "module" }));
+    await must("npm", ["install", "--offline", "--no-audit", "--no-fund", "--silent", ...archives], folder);
+    await runDocProgram(program, folder);
+  }
+  const names = programs.map(({ document, file }) => `${file} in ${document}`);
+  console.log(`print what their pages say, in an empty folder with the archive: ${names.join(", ")}`);
+}
+
+async function runDocProgram({ document, file, text, runs }: DocProgram, folder: string): Promise<void> {
+  await writeFile(path.join(folder, file), text);
+  for (const [at, expected] of runs.entries()) {
+    const printed = await must(process.execPath, [file], folder);
+    if (printed === expected) continue;
+    throw new Error(
+      `${document}: run ${at + 1} of ${file} printed\n${printed}\nand the page says\n${expected}`,
+    );
+  }
+}
+
 function identifier(exportName: string): string {
   return `from_${exportName.replaceAll(/[^a-z]/gi, "_")}`;
 }
@@ -92,7 +121,10 @@ try {
     // ESM only: `require` of it needs Node 22.12 or later, which the packages ask for.
     await must("attw", [archive, "--profile", "esm-only", "--no-emoji"]);
     console.log(`${manifest.name}: publint and attw have nothing to say`);
-    if (folder === "packages/keelson") await useAll(archive, manifest, directory);
+    if (folder === "packages/keelson") {
+      await useAll(archive, manifest, directory);
+      await runDocPrograms([archive], directory);
+    }
   }
 } finally {
   await rm(directory, { recursive: true, force: true });

@@ -91,6 +91,22 @@ describe("a node that is opened with an id, members, data and a state machine", 
     expect(await machines.finish(next.write("y"))).toBe(2);
   });
 
+  it("needs no more of its state machine than apply", async () => {
+    const machines = new Machines();
+    const texts: string[] = [];
+    const stateMachine = { apply: (text: string) => texts.push(text) };
+    const options = { members: { a: "a:7001" }, data: "data", stateMachine };
+    const raft = await machines.open("a", options);
+    await machines.leader();
+    expect(await machines.finish(raft.write("x"))).toBe(1);
+    await machines.finish(raft.close());
+    const again = await machines.open("a", options);
+    await machines.leader();
+    expect(await machines.finish(again.write("y"))).toBe(3);
+    // Applied from the beginning: the state was in memory.
+    expect(texts).toEqual(["x", "x", "y"]);
+  });
+
   it("takes snapshots below its directory, if its state machine can", async () => {
     const machines = new Machines();
     const only = { members: { a: "a:7001" }, data: "data" };

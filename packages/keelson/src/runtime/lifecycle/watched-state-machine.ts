@@ -1,5 +1,6 @@
 // Watches all calls to the state machine.
 import { assert } from "../../core/assert.ts";
+import { ORIGIN } from "../../core/position.ts";
 import type { StallWatch, WatchedCall } from "../loop/index.ts";
 import {
   isPromiseLike,
@@ -23,7 +24,7 @@ export function watchedStateMachine<Command, Result>(
   return {
     codec: machine.codec ?? jsonCodec(),
     schema: machine.schema,
-    open: (identity, host) => run("opening it", async () => machine.open(identity, host)),
+    open: (identity, host) => run("opening it", async () => machine.open?.(identity, host) ?? ORIGIN),
     apply: (command, at) => {
       const result = machine.apply(command, at);
       // A synchronous answer needs no watch, and must stay synchronous: a promise would cost a turn of the

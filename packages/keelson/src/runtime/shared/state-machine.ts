@@ -142,9 +142,10 @@ export interface StateMachine<Command, Result> {
 
   /**
    * Called once, before all other methods. Returns the last entry whose effects the state holds; the node
-   * applies the entries after it. For a state in memory that is `{ term: 0, index: 0 }`: it is rebuilt from
-   * the log, or from a snapshot. A state on disk must store this position in the same atomic step as the
-   * effects (see `flush`), or entries would be applied twice or skipped after a crash.
+   * applies the entries after it. Without this method that is `{ term: 0, index: 0 }`, as for a state in
+   * memory, which is empty when it is opened: it is rebuilt from the log, or from a snapshot. A state on disk
+   * must store this position in the same atomic step as the effects (see `flush`), or entries would be
+   * applied twice or skipped after a crash.
    *
    * A state on disk should store `identity`, and throw if it finds another one. Otherwise a node whose state
    * directory was mixed up serves another cluster's data, if the positions of the two logs happen to match.
@@ -154,7 +155,7 @@ export interface StateMachine<Command, Result> {
    * `timings.stateStallMs` costs the node its leadership, and one for `timings.stateTimeoutMs` stops it. See
    * `StateMachineHost` for work that takes longer.
    */
-  open(identity: StateIdentity, host: StateMachineHost): Promise<OpenedState> | OpenedState;
+  open?(identity: StateIdentity, host: StateMachineHost): Promise<OpenedState> | OpenedState;
 
   /**
    * Applies one committed command and returns its result for the caller.
@@ -223,7 +224,8 @@ export class StateMachineFailure extends Error {
   override readonly name: string = "StateMachineFailure";
 }
 
-/** A state machine with its codec, its own or the default. */
+/** A state machine with its codec and `open`, its own or the default. */
 export interface CodedStateMachine<Command, Result> extends StateMachine<Command, Result> {
   readonly codec: StateMachineCodec<Command, Result>;
+  open(identity: StateIdentity, host: StateMachineHost): Promise<OpenedState> | OpenedState;
 }

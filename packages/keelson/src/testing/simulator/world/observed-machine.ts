@@ -1,5 +1,5 @@
 /** A simulated node's state machine, with injected delays, failures and hangs. */
-import type { LogPosition } from "../../../core/position.ts";
+import { ORIGIN, type LogPosition } from "../../../core/position.ts";
 import type { Environment } from "../../../environment/environment.ts";
 import {
   jsonCodec,
@@ -112,13 +112,17 @@ export class ObservedMachine implements StateMachine<unknown, unknown> {
       return state;
     };
     if (this.#conditions.hangs) return this.#openLater(identity, host).then(tell);
-    const opening = this.#inner.open(identity, host);
+    const opening = this.#openInner(identity, host);
     return "then" in opening ? opening.then(tell) : tell(opening);
   }
 
   async #openLater(identity: StateIdentity, host: StateMachineHost): Promise<OpenedState> {
     await this.#untilItAnswers();
-    return this.#observer.isDead() ? never() : this.#inner.open(identity, host);
+    return this.#observer.isDead() ? never() : this.#openInner(identity, host);
+  }
+
+  #openInner(identity: StateIdentity, host: StateMachineHost): Promise<OpenedState> | OpenedState {
+    return this.#inner.open?.(identity, host) ?? ORIGIN;
   }
 
   async apply(command: unknown, at: LogPosition): Promise<unknown> {
