@@ -50,8 +50,9 @@ export class InputPacer {
    * sends anything.
    */
   pace(socket: Socket, requests: PacedRequests): void {
-    // Node's HTTP server feeds the parser from a listener of "data". Ours takes its place. Because ours isn't
-    // Node's, the parser doesn't read from the socket's handle either. The tests of memory fail if it does.
+    // Node's HTTP server feeds its parser from a listener of the socket's "data" events. The pacer's own
+    // listener takes the place of that one. Because it isn't Node's, the parser also doesn't read from the
+    // socket's handle, past the listener. The tests of memory fail if it does.
     const [parse, ...others] = socket.listeners("data") as Listener[];
     // If another version of Node does this differently, leave the connection as it is: to serve clients
     // without this limit is better than not to serve them.

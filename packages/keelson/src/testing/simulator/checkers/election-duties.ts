@@ -76,7 +76,7 @@ export class ElectionDuties {
     }
   }
 
-  /** §5.2: a vote that may be given is given. */
+  /** §5.2: checks that the node gives a vote that it may give. */
   #checkVote({ from, term, last }: RequestVote, before: CoreBefore, hears: boolean): void {
     const core = this.#core;
     const keepsLeader = hears && this.#settings.checkQuorum;

@@ -1,7 +1,8 @@
 /**
  * LIN, directly: a linearizable read was confirmed before it was answered (dissertation 6.4). A majority of
  * the voters answered one leader, in its term, for a heartbeat round that began after the read was asked for.
- * A lease read may instead have been answered under the lease of its node, at a moment after it was asked for.
+ * A lease read may instead have been answered under the lease of its node, at a moment after it was asked
+ * for.
  *
  * Two other checks see less. The check of histories sees a wrong read only if a write happens to make it
  * visible. The reference model checks the core's answers, which the runtime shares among the calls that wait:
@@ -22,7 +23,7 @@ interface Round {
   readonly answeredBy: Set<NodeId>;
 }
 
-/** A moment: what happened before it doesn't confirm a read that is asked for then. */
+/** The moment at which a read is asked for. Heartbeat rounds that began before it don't confirm the read. */
 export interface AskedAt {
   /** How many rounds had begun. */
   readonly rounds: number;

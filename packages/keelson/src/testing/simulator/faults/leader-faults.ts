@@ -43,7 +43,8 @@ const POLL_MS = 1;
 const BACKLOG_MS = 60;
 
 /**
- * How long a leader has to take a snapshot and to compact its log, before it is heard again by a follower.
+ * How much time a leader gets to take a snapshot and to compact its log before a follower hears it again, in
+ * milliseconds.
  */
 const SNAPSHOT_MS = 50;
 
@@ -360,8 +361,9 @@ export class LeaderFaults {
   }
 
   /**
-   * Calls back when the leader acts on a configuration that isn't joint and lacks some of these members. It
-   * has just appended it, so it can't know yet that the removed members know.
+   * Calls back when the leader acts on a configuration that isn't joint and lacks some of these members. The
+   * leader has just appended that configuration, so it can't know yet whether the removed members have heard
+   * of it.
    */
   #whenRemoved(
     leader: SimProcess,
