@@ -69,6 +69,13 @@ export const SNAPSHOT_BUGS: readonly Bug[] = [
     to: "const now = (run: () => void): void => {\n      run();\n    };\n    now(() => {",
   },
   {
+    code: "S4c",
+    title: "A node that stopped in the middle of installing a snapshot forgets its vote",
+    file: "runtime/lifecycle/reconcile.ts",
+    from: "{ term: position.term, votedFor: null } : hardState;",
+    to: "{ term: position.term, votedFor: null } : { ...hardState, votedFor: null };",
+  },
+  {
     code: "S15",
     title: "A node with a damaged snapshot continues from where its log begins",
     file: "runtime/lifecycle/reconcile.ts",
