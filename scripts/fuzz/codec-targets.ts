@@ -12,6 +12,7 @@ import {
   FrameReader,
   type ForwardedCall,
   type Frame,
+  type MembershipChangeRequest,
   type RuntimeMessage,
   type MessageFrame,
 } from "keelson/codec";
@@ -169,7 +170,14 @@ function validRuntimeMessage(chance: Chance): RuntimeMessage {
   const number = (): number => chance.pick([0, 1, 300, 70_000, 2 ** 33, 2 ** 47]);
   const from = chance.pick(IDS);
   const id = chance.pick(["s", "0123456789abcdef", "ünïcode ✓", "y".repeat(64)]);
-  switch (chance.between(0, 7)) {
+  switch (chance.between(0, 8)) {
+    case 7:
+      return {
+        type: "forward-progress",
+        from,
+        incarnation: number(),
+        ids: Array.from({ length: chance.pick([0, 1, 300]) }, number),
+      };
     case 6:
       return {
         type: "entries-lost",
@@ -214,12 +222,22 @@ function validForwardRequest(chance: Chance): RuntimeMessage {
     { type: "session-write", session },
     { type: "open-session", ttlMs: count() },
     { type: "close-session", id: count() },
+    { type: "add-learner", id: chance.pick(IDS), address: "h:7001" },
+    { type: "change-membership", change: validChange(chance) },
+    { type: "transfer-leadership", to: chance.pick([null, ...IDS]) },
   ];
   const call = chance.pick(calls);
   const length = call.type === "write" || call.type === "session-write" ? chance.between(0, 100) : 0;
   const payload = new Uint8Array(length).fill(chance.between(0, 256));
   const numbers = { incarnation: count(), id: count(), term: count(), waitMs: chance.between(0, 60_000) };
   return { type: "forward-request", from: chance.pick(IDS), ...numbers, call, payload };
+}
+
+function validChange(chance: Chance): MembershipChangeRequest {
+  const some = (): string[] => [...IDS].slice(0, chance.between(0, 4));
+  const add = Object.fromEntries(some().map((id) => [id, "h:7001"]));
+  const addresses = Object.fromEntries(some().map((id) => [id, "h:7002"]));
+  return { add, remove: some(), promote: some(), demote: some(), addresses };
 }
 
 function validForwardReply(chance: Chance): RuntimeMessage {

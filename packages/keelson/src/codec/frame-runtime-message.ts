@@ -17,15 +17,20 @@
  * | 36 | forward-request | incarnation integer, id integer, term integer, waitMs u32, call | the command |
  * | 37 | forward-reply | incarnation integer, id integer, answer | result or error message |
  * | 38 | entries-lost | term integer, acknowledged position (term integer, index integer) | |
+ * | 39 | forward-progress | incarnation integer, count u16, that many ids as integers | |
  *
  * "id optional" is a boolean, followed by the id as text if it is true. A call is its number in `CALLS` as
- * u8, followed by integers: for 1 the session's id, sequence and lowestUnanswered; for 2 ttlMs; for 3 the
- * session's id. An answer is its number in `ANSWERS` as u8, followed for 0 by the entry's index as integer,
- * and else by the error's code as text. byte-writer.ts has the encodings of the fields.
+ * u8, followed by its arguments: for 1 the session's id, sequence and lowestUnanswered as integers; for 2
+ * ttlMs as integer; for 3 the session's id as integer; for 4 the learner's id and its address as text; for 5
+ * the five parts of the change in the order of `MembershipChangeRequest`; for 6 a boolean, followed by the
+ * target's id if it is true. A part of a change is a count as u16 and that many ids, in `add` and `addresses`
+ * each followed by an address as text. An answer is its number in `ANSWERS` as u8, followed for 0 by the
+ * entry's index as integer, and else by the error's code as text. byte-writer.ts has the encodings of the
+ * fields.
  *
  * **Checks.** In addition to the fields: the tail's checksum; that a tail only follows messages that have
  * one; that a chunk is within its snapshot's size, and a request within the limit; that numbers of calls and
- * answers are known.
+ * answers are known; that counts are within their limits, and no id is twice in a part of a change.
  */
 import { crc32 } from "node:zlib";
 import { assert } from "../core/assert.ts";
@@ -34,6 +39,7 @@ import type { Message } from "../core/message.ts";
 import { DecodeError, type Outcome } from "../errors.ts";
 import type { ByteReader } from "./byte-reader.ts";
 import type { ByteWriter } from "./byte-writer.ts";
+import { ADDRESS_CHARS_MAX, MEMBERS_MAX } from "./config.ts";
 import { isCommandId, type SessionCommandId } from "./session-entry.ts";
 
 /**
@@ -97,6 +103,24 @@ export interface SnapshotEnd {
 /** The most bytes (UTF-8) of an error's code. */
 export const ERROR_CODE_BYTES_MAX = 64;
 
+/** Bytes (UTF-8) of an address: callers' addresses are ASCII. */
+const ADDRESS_BYTES_MAX = ADDRESS_CHARS_MAX;
+
+/** The ids that one forward-progress names at most: 64 KiB, which a link sends between two heartbeats. */
+export const PROGRESS_IDS_MAX = 8192;
+
+/**
+ * A change of the membership, as it is sent to the leader: `MembershipChange` with all its parts. Each part
+ * names at most `MEMBERS_MAX` nodes.
+ */
+export interface MembershipChangeRequest {
+  readonly add: Readonly<Record<NodeId, string>>;
+  readonly remove: readonly NodeId[];
+  readonly promote: readonly NodeId[];
+  readonly demote: readonly NodeId[];
+  readonly addresses: Readonly<Record<NodeId, string>>;
+}
+
 /**
  * What a node asks the leader to do for one of its own callers. The command of a write is the message's
  * payload.
@@ -105,7 +129,11 @@ export type ForwardedCall =
   | { readonly type: "write" }
   | { readonly type: "session-write"; readonly session: SessionCommandId }
   | { readonly type: "open-session"; readonly ttlMs: number }
-  | { readonly type: "close-session"; readonly id: LogIndex };
+  | { readonly type: "close-session"; readonly id: LogIndex }
+  | { readonly type: "add-learner"; readonly id: NodeId; readonly address: string }
+  | { readonly type: "change-membership"; readonly change: MembershipChangeRequest }
+  /** To that voter; null: to the one whose log is the most complete. */
+  | { readonly type: "transfer-leadership"; readonly to: NodeId | null };
 
 /** Asks the leader to do a call and to reply with the outcome. */
 export interface ForwardRequest {
@@ -143,6 +171,19 @@ export interface ForwardReply {
   readonly payload: Uint8Array;
 }
 
+/**
+ * Tells a node which of its forwarded calls the leader is still working on. Without it the asking node could
+ * not tell a call that takes long from one whose request or reply was lost.
+ */
+export interface ForwardProgress {
+  readonly type: "forward-progress";
+  readonly from: NodeId;
+  /** As in the requests. */
+  readonly incarnation: number;
+  /** The numbers of the requests. At most `PROGRESS_IDS_MAX`. */
+  readonly ids: readonly number[];
+}
+
 /** A message about the transfer of a snapshot. */
 export type SnapshotMessage = SnapshotRequest | SnapshotChunk | SnapshotGone | SnapshotEnd;
 
@@ -160,7 +201,7 @@ export interface EntriesLost {
 }
 
 /** A message between the runtimes of two nodes. */
-export type RuntimeMessage = SnapshotMessage | ForwardRequest | ForwardReply | EntriesLost;
+export type RuntimeMessage = SnapshotMessage | ForwardRequest | ForwardReply | ForwardProgress | EntriesLost;
 
 /**
  * The types of runtime messages on the wire, between those of core and control messages. They never change
@@ -174,6 +215,7 @@ export const RuntimeMessageType = {
   "forward-request": 36,
   "forward-reply": 37,
   "entries-lost": 38,
+  "forward-progress": 39,
 } as const satisfies Record<RuntimeMessage["type"], number>;
 
 /** The payload of a message that has none. */
@@ -227,6 +269,12 @@ export function writeRuntimeMessage(writer: ByteWriter, message: RuntimeMessage)
       writer.integer(message.term);
       writer.integer(message.acknowledged.term);
       writer.integer(message.acknowledged.index);
+      break;
+    case "forward-progress":
+      assert(message.ids.length <= PROGRESS_IDS_MAX, "a forward-progress keeps to its limit");
+      writer.integer(message.incarnation);
+      writer.u16(message.ids.length);
+      for (const id of message.ids) writer.integer(id);
       break;
   }
   return RuntimeMessageType[message.type];
@@ -286,6 +334,11 @@ function readBody(type: number, body: ByteReader, from: NodeId, payload: Uint8Ar
         acknowledged: { term: body.term(), index: body.index() },
       };
     }
+    case RuntimeMessageType["forward-progress"]: {
+      const incarnation = body.integer();
+      const count = countIn(body, PROGRESS_IDS_MAX);
+      return { type: "forward-progress", from, incarnation, ids: listIn(count, () => body.integer()) };
+    }
     default:
       throw new DecodeError(`a frame has the unknown type ${String(type)}`);
   }
@@ -301,7 +354,10 @@ function readOptionalId(body: ByteReader): string | null {
 }
 
 /** The calls by their numbers on the wire, which never change their meaning. */
-const CALLS = ["write", "session-write", "open-session", "close-session"] as const;
+const CALLS = [
+  ...(["write", "session-write", "open-session", "close-session"] as const),
+  ...(["add-learner", "change-membership", "transfer-leadership"] as const),
+] as const;
 /**
  * The answers by their numbers on the wire: a result, or an error with its outcome. They never change their
  * meaning.
@@ -315,6 +371,10 @@ function writeForwardRequest(writer: ByteWriter, message: ForwardRequest): void 
   writer.integer(message.term);
   writer.u32(message.waitMs);
   writer.u8(CALLS.indexOf(call.type));
+  writeForwardedCall(writer, call);
+}
+
+function writeForwardedCall(writer: ByteWriter, call: ForwardedCall): void {
   switch (call.type) {
     case "write":
       break;
@@ -329,7 +389,64 @@ function writeForwardRequest(writer: ByteWriter, message: ForwardRequest): void 
     case "close-session":
       writer.integer(call.id);
       break;
+    case "add-learner":
+      writer.id(call.id);
+      writer.text(call.address, ADDRESS_BYTES_MAX);
+      break;
+    case "change-membership":
+      writeAddresses(writer, call.change.add);
+      for (const part of ["remove", "promote", "demote"] as const) writeIds(writer, call.change[part]);
+      writeAddresses(writer, call.change.addresses);
+      break;
+    case "transfer-leadership":
+      writer.boolean(call.to !== null);
+      if (call.to !== null) writer.id(call.to);
+      break;
   }
+}
+
+function writeIds(writer: ByteWriter, ids: readonly NodeId[]): void {
+  assert(ids.length <= MEMBERS_MAX, "a part of a change keeps to its limit");
+  writer.u16(ids.length);
+  for (const id of ids) writer.id(id);
+}
+
+function writeAddresses(writer: ByteWriter, addresses: Readonly<Record<NodeId, string>>): void {
+  const entries = Object.entries(addresses);
+  assert(entries.length <= MEMBERS_MAX, "a part of a change keeps to its limit");
+  writer.u16(entries.length);
+  for (const [id, address] of entries) {
+    writer.id(id);
+    writer.text(address, ADDRESS_BYTES_MAX);
+  }
+}
+
+function readIds(body: ByteReader): readonly NodeId[] {
+  const ids = listIn(countIn(body, MEMBERS_MAX), () => body.id());
+  if (new Set(ids).size !== ids.length) throw new DecodeError("a change of the members names one twice");
+  return ids;
+}
+
+function readAddresses(body: ByteReader): Readonly<Record<NodeId, string>> {
+  const pairs = listIn(countIn(body, MEMBERS_MAX), () => [body.id(), body.text(ADDRESS_BYTES_MAX)] as const);
+  const addresses = Object.fromEntries(pairs);
+  if (Object.keys(addresses).length !== pairs.length) {
+    throw new DecodeError("a change of the members names one twice");
+  }
+  return addresses;
+}
+
+function countIn(body: ByteReader, max: number): number {
+  const count = body.u16();
+  if (count > max) throw new DecodeError(`a list has ${String(count)} elements; the limit is ${String(max)}`);
+  return count;
+}
+
+/** Reads so many elements. The body ends the loop if it is shorter than the count says. */
+function listIn<T>(count: number, read: () => T): T[] {
+  const list: T[] = [];
+  while (list.length < count) list.push(read());
+  return list;
 }
 
 function readForwardRequest(body: ByteReader, from: NodeId, payload: Uint8Array): ForwardRequest {
@@ -360,6 +477,15 @@ function readForwardedCall(body: ByteReader): ForwardedCall {
       return { type, ttlMs: body.integer() };
     case "close-session":
       return { type, id: body.index() };
+    case "add-learner":
+      return { type, id: body.id(), address: body.text(ADDRESS_BYTES_MAX) };
+    case "change-membership": {
+      const add = readAddresses(body);
+      const [remove, promote, demote] = [readIds(body), readIds(body), readIds(body)];
+      return { type, change: { add, remove, promote, demote, addresses: readAddresses(body) } };
+    }
+    case "transfer-leadership":
+      return { type, to: body.boolean() ? body.id() : null };
     default:
       throw new DecodeError(`a request asks for the unknown call ${String(number)}`);
   }

@@ -176,7 +176,7 @@ function badMagic(magic: number): DecodeError {
 function isKnownType(type: number): boolean {
   return (
     (type >= CoreMessageType["pre-vote"] && type <= CoreMessageType["timeout-now"]) ||
-    (type >= RuntimeMessageType["snapshot-request"] && type <= RuntimeMessageType["entries-lost"]) ||
+    (type >= RuntimeMessageType["snapshot-request"] && type <= RuntimeMessageType["forward-progress"]) ||
     (type >= ControlMessageType.hello && type <= ControlMessageType.consent)
   );
 }

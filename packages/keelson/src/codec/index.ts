@@ -14,9 +14,12 @@ export { FrameReader } from "./frame-reader.ts";
 export {
   type ForwardedCall,
   type EntriesLost,
+  type ForwardProgress,
   type ForwardReply,
   type ForwardRequest,
   isRuntimeMessage,
+  type MembershipChangeRequest,
+  PROGRESS_IDS_MAX,
   RUNTIME_PAYLOAD_BYTES_MAX,
   type RuntimeMessage,
   type SnapshotChunk,

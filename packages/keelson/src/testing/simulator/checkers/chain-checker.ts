@@ -268,5 +268,7 @@ function runtimeContentOf(message: RuntimeMessage): string {
       return `${type} ${String(message.id)}`;
     case "entries-lost":
       return `${type} ${String(message.acknowledged.index)}`;
+    case "forward-progress":
+      return `${type} ${message.ids.join(" ")}`;
   }
 }

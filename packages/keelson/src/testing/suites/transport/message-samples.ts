@@ -62,6 +62,8 @@ function runtimeMessages(from: NodeId): RuntimeMessage[] {
   const session = { id: LARGE, sequence: 9, lowestUnanswered: 8 };
   const request = { incarnation: LARGE, id: 1, term: TERM_MAX, waitMs: 7 };
   const reply = { incarnation: LARGE, id: 1 };
+  const named = { remove: ["b", "c"], promote: [], demote: ["e"] };
+  const change = { add: { d: "d:1", e: "e:1" }, ...named, addresses: { a: "a:2" } };
   const samples: Samples<RuntimeMessage> = {
     "snapshot-request": [
       { id: null, index: INDEX_MAX, offset: 0, bytes: RUNTIME_PAYLOAD_BYTES_MAX },
@@ -79,6 +81,14 @@ function runtimeMessages(from: NodeId): RuntimeMessage[] {
       { ...request, call: { type: "session-write", session }, payload },
       { ...request, call: { type: "open-session", ttlMs: 1 }, payload: nothing },
       { ...request, call: { type: "close-session", id: 1 }, payload: nothing },
+      { ...request, call: { type: "add-learner", id: "d", address: "d:1" }, payload: nothing },
+      { ...request, call: { type: "change-membership", change }, payload: nothing },
+      { ...request, call: { type: "transfer-leadership", to: "b" }, payload: nothing },
+      { ...request, call: { type: "transfer-leadership", to: null }, payload: nothing },
+    ],
+    "forward-progress": [
+      { incarnation: LARGE, ids: [] },
+      { incarnation: 0, ids: [1, LARGE] },
     ],
     "forward-reply": [
       { ...reply, answer: { type: "done", index: INDEX_MAX }, payload },
