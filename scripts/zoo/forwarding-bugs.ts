@@ -48,8 +48,8 @@ export const FORWARDING_BUGS: readonly Bug[] = [
     code: "K4e",
     title: "A forwarded command is reported as not done because its leader was lost before it answered",
     file: "runtime/writes/call-forwarder.ts",
-    from: "throw new OutcomeUnknownError(\n            `${sent.to} was asked as leader",
-    to: 'throw new AbortedError("not-done",\n            `${sent.to} was asked as leader',
+    from: "new OutcomeUnknownError(\n        `${sent.to} was asked ${who}",
+    to: 'new AbortedError("not-done",\n        `${sent.to} was asked ${who}',
   },
   {
     code: "K4f",
@@ -69,15 +69,31 @@ export const FORWARDING_BUGS: readonly Bug[] = [
     code: "K4h",
     title: "A forwarded command is repeated although the leader answered that its outcome is unknown",
     file: "runtime/writes/call-forwarder.ts",
-    from: 'if (answer.outcome === "not-done" && RETRYABLE_CODES.has(answer.code)) {',
-    to: 'if (answer.outcome !== "done") {',
+    from: 'code === "OUTCOME_UNKNOWN" && pending.forwardable.isRepeatable) {',
+    to: 'code === "OUTCOME_UNKNOWN") {',
+  },
+  {
+    code: "K4i",
+    title:
+      "A session's command is reported as not done because its last attempt was refused, though an earlier one wasn't answered",
+    file: "runtime/writes/call-forwarder.ts",
+    from: "pending.mayHaveTakenEffect = true;",
+    to: "pending.mayHaveTakenEffect = false;",
+  },
+  {
+    code: "Z6b",
+    title:
+      "A node that repeated a session's command says that the session has ended, as if it had sent the command once",
+    file: "runtime/writes/call-forwarder.ts",
+    from: " && !(error instanceof SessionExpiredError))\n    return error;",
+    to: ")\n    return error;",
   },
   {
     code: "T6b",
     title: "An answer is given to the current call, not to the call that it answers",
     file: "runtime/writes/call-forwarder.ts",
-    from: "const pending = this.#pending.get(id);",
-    to: "const pending = this.#pending.get(id) ?? this.#pending.values().next().value;",
+    from: "const pending = this.#pending.get(id);\n    // Ignored",
+    to: "const pending = this.#pending.get(id) ?? this.#pending.values().next().value;\n    // Ignored",
   },
   {
     code: "O7c",

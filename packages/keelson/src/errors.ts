@@ -38,7 +38,11 @@ export interface LeaderHint {
   readonly info: string | null;
 }
 
-/** Only the leader can serve this call, and this node isn't the leader. Nothing was done; ask the leader. */
+/**
+ * Only the leader can serve this call. Either this node knows that another one leads, and doesn't forward the
+ * call to it: ask the leader. Or no leader became known within the call's time limit; the message says so if
+ * that is because the node belongs to no cluster. Nothing was done.
+ */
 export class NotLeaderError extends RaftError {
   override readonly name = "NotLeaderError";
   /**
@@ -47,13 +51,11 @@ export class NotLeaderError extends RaftError {
    */
   readonly leader: LeaderHint | null;
 
-  constructor(leader: LeaderHint | null, options?: ErrorOptions) {
-    super(
-      "NOT_LEADER",
-      "not-done",
-      leader === null ? "no leader is known at the moment" : `the leader is ${leader.id}`,
-      options,
-    );
+  /** `why`: why no leader is known, or why the call isn't forwarded to the leader; part of the message. */
+  constructor(leader: LeaderHint | null, options: ErrorOptions & { readonly why?: string } = {}) {
+    const { why, ...rest } = options;
+    const text = leader === null ? "no leader is known at the moment" : `the leader is ${leader.id}`;
+    super("NOT_LEADER", "not-done", why === undefined ? text : `${text}: ${why}`, rest);
     this.leader = leader;
   }
 }

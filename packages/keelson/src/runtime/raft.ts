@@ -1,7 +1,7 @@
 // The public API of a node. Each method hands its call to the part that does the work; `lifecycle/compose.ts`
 // shows these parts and how they are wired.
 import type { LogIndex, NodeId } from "../core/position.ts";
-import type { RaftError } from "../errors.ts";
+import type { LeaderHint, RaftError } from "../errors.ts";
 import type { CallOptions, WriteResult } from "./calls/index.ts";
 import { asPromise, type RaftMetrics, type SnapshotMetrics, type RaftOptions } from "./shared/index.ts";
 import { openNode, type ComposedNode } from "./lifecycle/index.ts";
@@ -17,6 +17,9 @@ import type { WriteOptions } from "./writes/index.ts";
  * Every call has one of three outcomes: it succeeded, it definitely had no effect, or this node can't tell. A
  * rejection's `outcome` says which (`RaftError`). Every call ends in bounded time, takes an `AbortSignal`,
  * and is ended when the node closes or fails.
+ *
+ * Any node takes any call. Until a leader is known the call waits, up to its time limit; then it runs at the
+ * leader, unless the option `forward` is false. `NotLeaderError` says why it didn't.
  *
  * @example
  * ```ts
@@ -69,21 +72,21 @@ export class Raft<Command, Result> implements AsyncDisposable {
 
   /**
    * Adds a learner: a member that is sent the log and has no vote. Resolves when it has caught up. For a node
-   * that is a learner already, changes its address. To be called on the leader. The new node must have been
-   * opened, with an empty log.
+   * that is a learner already, changes its address. The new node must have been opened, with an empty log.
    *
    * @throws CatchUpTimeoutError it is a learner, and still catching up after `timeoutMs` (default
    *   `timings.catchUpTimeoutMs`); NotLeaderError, ChangeRefusedError, OutcomeUnknownError,
    *   InvalidOptionError
    */
   addLearner(id: NodeId, address: string, options: CallOptions = {}): Promise<void> {
-    return this.#node.membershipChanges.addLearner(id, address, options);
+    return this.#node.membershipCalls.addLearner(id, address, options);
   }
 
   /**
    * Changes the members, any number at once, the leader included (§6). New voters are learners first, and the
    * change waits until they have caught up; then it happens as a whole, or not at all. Resolves when the
-   * change is committed and the joint configuration is left. To be called on the leader.
+   * change is committed and the joint configuration is left. A change that is so already succeeds, so it can
+   * be made again.
    *
    * @throws CatchUpTimeoutError new members are learners, and still catching up after `timeoutMs` (default
    *   `timings.catchUpTimeoutMs`); NotLeaderError, ChangeRefusedError, OutcomeUnknownError,
@@ -95,7 +98,7 @@ export class Raft<Command, Result> implements AsyncDisposable {
    * ```
    */
   changeMembership(change: MembershipChange, options: CallOptions = {}): Promise<void> {
-    return this.#node.membershipChanges.change(change, options);
+    return this.#node.membershipCalls.change(change, options);
   }
 
   /**
@@ -106,15 +109,15 @@ export class Raft<Command, Result> implements AsyncDisposable {
    * @throws TransferFailedError, NotLeaderError, InvalidOptionError, ClosedError
    */
   transferLeadership(to?: NodeId, options: CallOptions = {}): Promise<NodeId> {
-    return this.#node.transfers.transfer(to ?? null, options);
+    return this.#node.membershipCalls.transfer(to ?? null, options);
   }
 
   // --- Writes --------------------------------------------------------------------------------------
 
   /**
    * Proposes a command, and resolves with the state machine's result once it is committed and applied on the
-   * leader: this node, or, with the option `forward`, whichever node leads. A rejection's `outcome` says
-   * whether the command may have taken effect, or may still do so.
+   * leader: this node, or whichever node leads. A rejection's `outcome` says whether the command may have
+   * taken effect, or may still do so.
    *
    * @throws NotLeaderError, OverloadedError, CommandTooLargeError, CommandRejectedError,
    *   CommandLostError, OutcomeUnknownError, AbortedError, ClosedError, StorageFailedError
@@ -147,7 +150,7 @@ export class Raft<Command, Result> implements AsyncDisposable {
 
   /**
    * Opens a session for a caller that numbers and repeats commands itself, such as a client of a server: pass
-   * the session's id and the numbers to `write`. Like `write`, it makes one attempt, on the leader.
+   * the session's id and the numbers to `write`.
    *
    * @throws InvalidOptionError the state machine lacks what sessions need; the errors of `write`
    */
@@ -190,6 +193,11 @@ export class Raft<Command, Result> implements AsyncDisposable {
   }
 
   // --- What a program can follow -------------------------------------------------------------------
+
+  /** The leader, as far as this node knows; null: it knows none. The same as `metrics().leader`, for little work. */
+  get leader(): LeaderHint | null {
+    return this.#node.directory.leader;
+  }
 
   /** The node's state and counters at this moment: a plain object that doesn't change. */
   metrics(): RaftMetrics {

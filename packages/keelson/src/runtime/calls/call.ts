@@ -141,6 +141,11 @@ export function describeCancellation(cancellation: Cancellation): string {
     : `no answer within ${String(cancellation.timeoutMs)} ms`;
 }
 
+/** Why no leader became known to a node that is in no cluster, and what to do; for `NotLeaderError`. */
+export const NO_CLUSTER =
+  "this node belongs to no cluster yet; call initialize to create one, or add the node to a cluster by calling " +
+  "addLearner or changeMembership at a member";
+
 /** The reason that the caller's signal gave, as the `cause` of an error. */
 export function causeOf(cancellation: Cancellation): ErrorOptions {
   return cancellation.type === "aborted" ? { cause: cancellation.cause } : {};

@@ -4,11 +4,13 @@ export type { AppliedCommand, AppliedEntry, WriteResult } from "./applied-entry.
 export {
   causeOf,
   describeCancellation,
+  NO_CLUSTER,
   type Call,
   type CallEndings,
   type CallOptions,
   type Cancellation,
 } from "./call.ts";
+export type { ForwardableCall, LeaderCalls } from "./forwardable-call.ts";
 export { CallRegistry } from "./call-registry.ts";
 export { CallDeadlines } from "./call-deadlines.ts";
 export { RetryDelays } from "./retry-delays.ts";

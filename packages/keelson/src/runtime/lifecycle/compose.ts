@@ -15,6 +15,7 @@ import {
   ResultEncoder,
   type Failure,
   type RaftMetrics,
+  type Settings,
   type StallMetrics,
 } from "../shared/index.ts";
 import { Applier, Driver } from "../loop/index.ts";
@@ -24,6 +25,7 @@ import {
   LeadershipTransfers,
   LostEntries,
   MemberDirectory,
+  MembershipCalls,
   MembershipChanges,
 } from "../members/index.ts";
 import { ReadHandler, ReadIndexQueue } from "../reads/index.ts";
@@ -64,6 +66,8 @@ export interface ComposedNode<Command, Result> {
   readonly reads: ReadHandler;
   readonly membershipChanges: MembershipChanges;
   readonly transfers: LeadershipTransfers;
+  readonly membershipCalls: MembershipCalls;
+  readonly directory: MemberDirectory;
   readonly snapshots: SnapshotService;
   readonly detector: ChangeDetector;
   readonly changes: ChangeStream;
@@ -215,6 +219,8 @@ interface Members {
   readonly directory: MemberDirectory;
   readonly membershipChanges: MembershipChanges;
   readonly transfers: LeadershipTransfers;
+  readonly forwarder: CallForwarder;
+  readonly membershipCalls: MembershipCalls;
   readonly maintenance: LeaderMaintenance;
   readonly lostEntries: LostEntries;
   readonly updatePeers: () => void;
@@ -225,7 +231,7 @@ function membersOf<Command, Result>(
   { driver, logClock }: Loop<Command, Result>,
 ): Members {
   const { core, memberships, stored, environment, transport, calls, warn, send, log, failed } = base;
-  const { timings, info, priority, reachAt } = base.settings;
+  const { timings, limits, info, priority, reachAt } = base.settings;
   const peers = new KnownPeers(warn);
   const lostEntries = new LostEntries({
     ...{ core, send, log, failed },
@@ -244,6 +250,15 @@ function membersOf<Command, Result>(
   const transfers = new LeadershipTransfers(core, {
     ...{ calls, leader },
     begin: (to) => driver.transferLeadership(to),
+  });
+  const forwarder = new CallForwarder({
+    ...{ core, environment, limits, timings, calls, leader, send },
+    isMember: () => memberships.current !== null,
+  });
+  const membershipCalls = new MembershipCalls({
+    ...{ core, calls, membershipChanges, transfers, leaderCalls: forwarder },
+    forwardRefusal: forwardRefusalOf(base.settings),
+    changeTimeoutMs: timings.catchUpTimeoutMs,
   });
   const maintenance = new LeaderMaintenance({
     ...{ core, environment, priority },
@@ -269,7 +284,10 @@ function membersOf<Command, Result>(
   const updatePeers = (): void => {
     transport.setPeers(directory.addresses);
   };
-  return { peers, directory, membershipChanges, transfers, maintenance, lostEntries, updatePeers };
+  return {
+    ...{ peers, directory, membershipChanges, transfers, forwarder, membershipCalls, maintenance },
+    ...{ lostEntries, updatePeers },
+  };
 }
 
 function bootstrapOf<Command, Result>(
@@ -288,7 +306,6 @@ function bootstrapOf<Command, Result>(
 
 interface Writes<Command, Result> {
   readonly pendingProposals: PendingProposals<Result>;
-  readonly forwarder: CallForwarder;
   readonly proposer: Proposer<Command, Result>;
   readonly forwardedCalls: ForwardedCallServer<Command, Result>;
   readonly sessionHost: SessionHost<Command, Result>;
@@ -297,7 +314,7 @@ interface Writes<Command, Result> {
 function writesOf<Command, Result>(
   base: Base<Command, Result>,
   { driver, sessions, logClock }: Loop<Command, Result>,
-  { directory }: Members,
+  { directory, forwarder, membershipChanges, transfers }: Members,
 ): Writes<Command, Result> {
   const { core, environment, calls, send, status, retryDelays, settings } = base;
   const { limits, timings } = settings;
@@ -309,22 +326,30 @@ function writesOf<Command, Result>(
     limits,
     timings.electionTimeoutMaxMs,
   );
-  const forwarder = new CallForwarder({ core, environment, limits, timings, calls, leader, send });
   const proposer = new Proposer<Command, Result>({
     ...{ core, driver, codec, sessions, logClock, leader, calls },
     encoder: new CommandEncoder<Command>({ codec, schema, limits, calls, environment }),
     pending: pendingProposals,
-    forwarder: settings.forward ? forwarder : null,
+    leaderCalls: forwarder,
+    forwardRefusal: forwardRefusalOf(settings),
     refusal: () => status.refusal,
   });
-  const forwardedCalls = new ForwardedCallServer<Command, Result>({ core, proposer, codec, send });
+  const forwardedCalls = new ForwardedCallServer<Command, Result>({
+    ...{ core, environment, proposer, codec, send, changes: membershipChanges, transfers },
+    progressMs: timings.electionTimeoutMaxMs,
+  });
   const sessionHost: SessionHost<Command, Result> = {
     proposals: proposer,
     now: () => environment.now(),
     timeoutMs: timings.callTimeoutMs,
     retryDelay: (signal) => retryDelays.wait(timings.heartbeatMs, signal),
   };
-  return { pendingProposals, forwarder, proposer, forwardedCalls, sessionHost };
+  return { pendingProposals, proposer, forwardedCalls, sessionHost };
+}
+
+/** Why the node doesn't forward calls to the leader; null: it does. */
+function forwardRefusalOf({ forward }: Settings): string | null {
+  return forward ? null : "this node doesn't forward calls, because it was opened with forward: false";
 }
 
 interface Reads {
@@ -406,7 +431,7 @@ function lifecycleOf<Command, Result>(
   const { status, log, calls, watchdog, deadlines, retryDelays, environment } = base;
   const { transport, stateMachine, store } = base;
   const { driver, applier, snapshots, pendingProposals, forwarder, readQueue, bootstrap, formation } = parts;
-  const { membershipChanges, transfers, maintenance, changes, committed } = parts;
+  const { forwardedCalls, membershipChanges, transfers, maintenance, changes, committed } = parts;
   return new NodeLifecycle({
     ...{ status, log },
     handOver: () => transfers.handOver(),
@@ -417,6 +442,7 @@ function lifecycleOf<Command, Result>(
       calls.endAll(error);
       pendingProposals.stop();
       forwarder.stop();
+      forwardedCalls.stop();
       readQueue.stop();
       formation?.stop();
       bootstrap.stop();

@@ -95,6 +95,7 @@ export class NodeEvents<Command, Result> implements DriverHost, ApplierHost<Resu
     const { forwardedCalls, forwarder, snapshots, lostEntries } = this.#parts;
     if (message.type === "forward-request") forwardedCalls.onRequest(message);
     else if (message.type === "forward-reply") forwarder.onReply(message);
+    else if (message.type === "forward-progress") forwarder.onProgress(message);
     else if (message.type === "entries-lost") lostEntries.onEntriesLost(message);
     else snapshots.onMessage(message);
   }

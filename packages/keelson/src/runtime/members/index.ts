@@ -3,6 +3,7 @@
 export { checkAddress } from "./addresses.ts";
 export { LeaderMaintenance } from "./leader-maintenance.ts";
 export { MemberDirectory } from "./member-directory.ts";
+export { MembershipCalls } from "./membership-calls.ts";
 export { MembershipChanges } from "./membership-changes.ts";
 export { MembershipHistory, type MembershipAt } from "./membership-history.ts";
 export { isLostStoreId, LostEntries } from "./lost-entries.ts";

@@ -5,7 +5,10 @@ import { configOf, membersOf, sameConfig, type ClusterConfig } from "../../core/
 import type { NodeId } from "../../core/position.ts";
 import { InvalidOptionError } from "../../errors.ts";
 
-/** A change of the members. It happens as a whole in one step, or not at all. */
+/**
+ * A change of the members. It happens as a whole in one step, or not at all. It says what should be, so a caller
+ * that doesn't know whether it took place can make it again: what is so already is left as it is.
+ */
 export interface MembershipChange {
   /**
    * New voters, id to address. Each is a learner first, and becomes a voter when it has caught up. A node
@@ -13,12 +16,13 @@ export interface MembershipChange {
    */
   readonly add?: Readonly<Record<NodeId, string>>;
   /**
-   * Members that leave the cluster: voters or learners, the leader included. Their ids can't be used again.
+   * Members that leave the cluster: voters or learners, the leader included. Their ids can't be used again. A
+   * node that was removed before may be named.
    */
   readonly remove?: readonly NodeId[];
-  /** Learners that become voters, each when it has caught up. */
+  /** Learners that become voters, each when it has caught up. Voters stay what they are. */
   readonly promote?: readonly NodeId[];
-  /** Voters that become learners. */
+  /** Voters that become learners. Learners stay what they are. */
   readonly demote?: readonly NodeId[];
   /** New addresses of members that stay, id to address. */
   readonly addresses?: Readonly<Record<NodeId, string>>;
@@ -125,6 +129,7 @@ function checkChange(
   if (twice !== undefined) throw new InvalidOptionError(`${twice} is named twice in one change`);
   const known = [...membersOf(config), ...Object.keys(newLearners)];
   for (const id of [...remove, ...promote, ...demote, ...Object.keys(addresses)]) {
+    if (remove.includes(id) && current.removed?.includes(id) === true) continue;
     if (!known.includes(id)) {
       throw new InvalidOptionError(`${id} is not a member; the members are ${membersOf(config).join(", ")}`);
     }
@@ -139,11 +144,6 @@ function checkChange(
       );
     }
   }
-  const isLearner = (id: NodeId): boolean => config.learners.includes(id) || Object.hasOwn(newLearners, id);
-  const noLearner = promote.find((id) => !isLearner(id));
-  if (noLearner !== undefined) throw new InvalidOptionError(`${noLearner} is a voter already`);
-  const noVoter = demote.find((id) => !config.voters.includes(id));
-  if (noVoter !== undefined) throw new InvalidOptionError(`${noVoter} is not a voter`);
 }
 
 function checkNotRemoved({ removed = [] }: Membership, ids: readonly NodeId[]): void {

@@ -7,6 +7,7 @@ import { AbortedError, InvalidOptionError, NotLeaderError } from "../../errors.t
 import {
   causeOf,
   describeCancellation,
+  NO_CLUSTER,
   type Call,
   type CallOptions,
   type CallRegistry,
@@ -100,7 +101,6 @@ export class ReadHandler {
     calls.check(options);
     const consistency = checkedConsistency(options);
     const isStale = consistency === "stale";
-    if (!isStale && !isMember()) throw new NotLeaderError(null);
     const refusal = queue.refusal();
     if (refusal !== null) throw refusal;
     this.#count += 1;
@@ -108,7 +108,7 @@ export class ReadHandler {
     const call = calls.begin<T>("read", options, {
       onCancel: (cancellation) => {
         if (cancellation.type === "timed-out" && !isStale && core.leader === null)
-          return new NotLeaderError(null);
+          return new NotLeaderError(null, isMember() ? {} : { why: NO_CLUSTER });
         return new AbortedError("not-done", describeCancellation(cancellation), causeOf(cancellation));
       },
     });

@@ -4,7 +4,13 @@
 import { copyBytes } from "../../codec/copy-bytes.ts";
 import type { SessionCommandId } from "../../codec/session-entry.ts";
 import type { LogIndex } from "../../core/position.ts";
-import { OutcomeUnknownError, OverloadedError, RaftError, SessionExpiredError } from "../../errors.ts";
+import {
+  NotLeaderError,
+  OutcomeUnknownError,
+  OverloadedError,
+  RaftError,
+  SessionExpiredError,
+} from "../../errors.ts";
 import type { WriteResult, CallOptions } from "../calls/index.ts";
 import { reasonOf } from "../shared/index.ts";
 import { SESSION_LIMITS } from "./session-table.ts";
@@ -45,7 +51,7 @@ export interface SessionProposals<Command, Result> {
 
 /** What a session needs from the node that it was opened at. */
 export interface SessionHost<Command, Result> {
-  /** Each call is one attempt. */
+  /** Each call may make several attempts itself; the outcome of its error covers all of them. */
   readonly proposals: SessionProposals<Command, Result>;
   /** Monotonic time, in ms. */
   readonly now: () => number;
@@ -165,7 +171,7 @@ export async function openSession<Command, Result>(
   return new Session(opened, host);
 }
 
-/** Errors after which another attempt may succeed: no leader, another leader, or an answer that was lost. */
+/** Errors after which another attempt may succeed: no leader, a lost leadership, or an answer that was lost. */
 const RETRYABLE_CODES = new Set(["NOT_LEADER", "TRANSFERRING", "COMMAND_LOST", "OUTCOME_UNKNOWN"]);
 
 /**
@@ -206,8 +212,11 @@ async function retryUntilKnown<T, Command, Result>(
  * should slow down. But a command that may already have taken effect is retried, because giving up
  * would leave its outcome unknown.
  */
-function isRetryable({ code }: RaftError, mayHaveTakenEffect: boolean): boolean {
-  return RETRYABLE_CODES.has(code) || (code === "OVERLOADED" && mayHaveTakenEffect);
+function isRetryable(error: RaftError, mayHaveTakenEffect: boolean): boolean {
+  if (mayHaveTakenEffect) return RETRYABLE_CODES.has(error.code) || error.code === "OVERLOADED";
+  // Another node leads, and this one doesn't forward calls: its caller is to ask the leader.
+  if (error instanceof NotLeaderError && error.leader !== null) return false;
+  return RETRYABLE_CODES.has(error.code);
 }
 
 /**

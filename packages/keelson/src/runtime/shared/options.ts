@@ -15,10 +15,10 @@ export interface RaftLimits {
   readonly commandBytesMax: number;
   /**
    * Entries that this node proposed and has not applied yet. More are refused with `OverloadedError`. It also limits the
-   * calls that are forwarded to the leader. Default 65,536.
+   * calls that wait for a leader or were forwarded to it. Default 65,536.
    */
   readonly pendingEntriesMax: number;
-  /** Bytes of those entries, and of the forwarded calls. More are refused with `OverloadedError`. Default 64 MiB. */
+  /** Bytes of those entries, and of those calls' commands. More are refused with `OverloadedError`. Default 64 MiB. */
   readonly pendingBytesMax: number;
   /** Reads that wait at once. More are refused with `OverloadedError`. Default 65,536. */
   readonly pendingReadsMax: number;
@@ -178,8 +178,10 @@ export interface RaftOptions<Command, Result> {
   /** Timings that differ from the defaults. */
   readonly timings?: Partial<RaftTimings>;
   /**
-   * Whether a node that doesn't lead passes writes and session calls on to the leader; the codec needs `encodeResult` and
-   * `decodeResult`. Default false: such a node refuses them with `NotLeaderError`.
+   * Whether a node that doesn't lead passes calls on to the leader. Writes need a codec with `encodeResult` and
+   * `decodeResult` for that; with a codec without them, `forward: true` is refused, and the default forwards all calls but
+   * writes. A call that isn't forwarded fails at once with `NotLeaderError` if another node is known to lead; while no
+   * leader is known it waits for one like every other. Default true.
    */
   readonly forward?: boolean;
   /**

@@ -148,17 +148,15 @@ function policyOf<Command, Result>(
   return policy;
 }
 
-function forwardOf<Command, Result>({
-  forward = false,
-  stateMachine,
-}: RaftOptions<Command, Result>): boolean {
+function forwardOf<Command, Result>({ forward, stateMachine }: RaftOptions<Command, Result>): boolean {
   const { codec } = stateMachine;
+  // Only who asks for it is refused. Else the calls that have no result are forwarded.
   if (
-    !forward ||
+    forward !== true ||
     codec === undefined ||
     (codec.encodeResult !== undefined && codec.decodeResult !== undefined)
   )
-    return forward;
+    return forward ?? true;
   throw new InvalidOptionError(
     "forward is true; then results travel between nodes, and stateMachine.codec should have encodeResult and decodeResult",
   );

@@ -89,8 +89,10 @@ export class FakeTransport implements Transport {
   isClosed = false;
   /** While true, `close` never resolves. */
   closeHangs = false;
-  /** If set, is given each message before it leaves; returning false drops the message. */
+  /** If set, is given each message before it leaves; returning false drops the message, and its sender knows. */
   filter: ((to: NodeId, transportMessage: TransportMessage) => boolean) | null = null;
+  /** If set, is given each message when it has left; returning true loses it, and its sender doesn't know. */
+  loses: ((to: NodeId, transportMessage: TransportMessage) => boolean) | null = null;
   readonly #net: FakeNet;
   #host: TransportHost | null = null;
   /** The nodes that the host was told about (`onPeer`): the store id and address of each. */
@@ -129,6 +131,7 @@ export class FakeTransport implements Transport {
     const address = this.peers.get(to)?.find((one) => this.#net.isListening(one));
     if (address === undefined || this.#host === null || this.isClosed) return false;
     if (this.filter?.(to, transportMessage) === false) return false;
+    if (this.loses?.(to, transportMessage) === true) return true;
     this.#net.deliver(this.#host, this.address, to, address, transportMessage);
     return true;
   }

@@ -1,17 +1,20 @@
-// On a node that does not lead: passes a caller's writes and session calls on to the leader, and returns its
-// answers.
+// On a node that does not lead: holds callers' calls until a leader is known, passes them on to it, and returns
+// its answers.
 import {
   RUNTIME_PAYLOAD_BYTES_MAX,
   type ForwardedCall,
+  type ForwardProgress,
   type ForwardReply,
   type ForwardRequest,
 } from "../../codec/frame-runtime-message.ts";
 import type { RaftNode } from "../../core/node.ts";
-import type { LogIndex, NodeId, Term } from "../../core/position.ts";
+import type { NodeId, Term } from "../../core/position.ts";
 import type { Environment, Timer } from "../../environment/environment.ts";
 import {
   AbortedError,
   AnswerForgottenError,
+  CatchUpTimeoutError,
+  ChangeRefusedError,
   CommandInvalidError,
   CommandRejectedError,
   InvalidOptionError,
@@ -22,21 +25,39 @@ import {
   RaftError,
   ResultUnavailableError,
   SessionExpiredError,
+  TransferFailedError,
   type LeaderHint,
   type Outcome,
 } from "../../errors.ts";
 import {
   causeOf,
   describeCancellation,
+  NO_CLUSTER,
   type Call,
   type CallOptions,
   type CallRegistry,
   type Cancellation,
+  type ForwardableCall,
+  type LeaderCalls,
 } from "../calls/index.ts";
 import { toError, type RaftMetrics, type RaftLimits, type RaftTimings } from "../shared/index.ts";
 
 /** The longest wait that a request states, in milliseconds: the longest delay that Node's timers take. */
 const WAIT_MS_MAX = 2 ** 31 - 1;
+
+/**
+ * How long an attempt lasts without a word from the leader about it, in longest election timeouts. The leader
+ * reports its progress once in each (`ForwardedCallServer`), so that much silence means that the request, the
+ * reply or two reports in a row were lost, or that the leader is gone.
+ */
+const SILENT_ELECTION_TIMEOUTS_MAX = 3;
+
+/**
+ * Calls that are attempted or ended in one turn of the event loop; the rest follows in the next turns. Each
+ * sends a message, proposes an entry or makes an error with its stack, and up to `limits.pendingEntriesMax`
+ * may wait for the same leader: all in one turn would delay its heartbeats (Z19).
+ */
+const CALLS_PER_TURN = 128;
 
 /**
  * Errors after which another attempt may succeed, if the outcome is "not done": the node that was asked
@@ -53,28 +74,25 @@ const RETRYABLE_CODES = new Set([
   "NODE_FAILED",
 ]);
 
+/**
+ * Errors with which a busy leader refuses a new call, which its caller should give up or make later. A call
+ * whose outcome is open is attempted again, to learn it: the change that is under way may be its own.
+ */
+const BUSY_CODES = new Set(["OVERLOADED", "CHANGE_REFUSED"]);
+
 export interface CallForwarderParts {
   readonly core: RaftNode;
   readonly environment: Environment;
-  /** `pendingEntriesMax` and `pendingBytesMax` limit the forwarded calls too. */
+  /** `pendingEntriesMax` and `pendingBytesMax` limit the calls that wait here too. */
   readonly limits: RaftLimits;
   readonly calls: CallRegistry;
   readonly leader: () => LeaderHint | null;
+  /** Whether the node belongs to a cluster. Before that no leader can become known. */
+  readonly isMember: () => boolean;
   /** False: the message was certainly not sent. */
   readonly send: (to: NodeId, message: ForwardRequest) => boolean;
   /** `heartbeatMs`: how often a call without an attempt is tried. `electionTimeoutMaxMs`: see `giveUpAt`. */
   readonly timings: RaftTimings;
-}
-
-/** A call that can run on any leader. */
-export interface ForwardableCall<T> {
-  readonly request: ForwardedCall;
-  /** The encoded command; empty for a call without one. */
-  readonly payload: Uint8Array;
-  /** Makes the caller's result of a successful reply. */
-  readonly decodeReply: (index: LogIndex, payload: Uint8Array) => T;
-  /** Runs the call on this node, for the case that this node leads by now. */
-  readonly runHere: (options: CallOptions) => Promise<T>;
 }
 
 /** A call that has not ended. Only its own functions know the type of its result. */
@@ -90,25 +108,41 @@ interface PendingForward {
   /** Whether the attempt runs on this node, as it leads. Never together with `sent`. */
   runsHere: boolean;
   /**
-   * When to end the call as "unknown", in milliseconds of the environment's clock; null: the node that was
+   * When the leader's last word about the attempt came, or else when its request was sent, in milliseconds of
+   * the environment's clock. Of no meaning while `sent` is null.
+   */
+  heardAt: number;
+  /**
+   * When to end the attempt as "unknown", in milliseconds of the environment's clock; null: the node that was
    * asked still leads, as far as this node knows. A node that stops leading waits for the outcomes of its
    * proposals for the longest election timeout (see `PendingProposals`), so its reply may still come within
    * that time.
    */
   giveUpAt: number | null;
+  /** Whether an earlier attempt ended as "unknown". Then no error of the call says "not done" (K4). */
+  mayHaveTakenEffect: boolean;
 }
 
 /**
- * Forwards calls so that their callers get the same outcomes as on the leader itself.
+ * Makes calls at the leader, so that their callers get the same outcomes as on the leader itself. While no
+ * leader is known, calls wait. Where the call isn't to be forwarded, and another node leads, it is refused.
  *
  * Requests and replies may be lost or duplicated, and leaders change. If a call were sent to a second node
  * while the first may still propose its command, the command could take effect twice (K1). So each attempt
- * asks one node, as leader of one term, and another attempt is made only when the call certainly had no
- * effect there: the request was not sent, or that very node replied "not done" to it. A call that was sent
- * and gets no reply ends as "unknown" (K4).
+ * asks one node, as leader of one term, and another attempt is made only
+ *
+ * - when the call certainly had no effect there: the request was not sent, or that very node replied "not
+ *   done" to it; or
+ * - when a second effect can't be: a command of a session, or a call that states what should be
+ *   (`isRepeatable`).
+ *
+ * Any other call that was sent and gets no reply ends as "unknown" (K4). A lost request or reply costs one
+ * attempt: `SILENT_ELECTION_TIMEOUTS_MAX` of silence.
  */
-export class CallForwarder {
+export class CallForwarder implements LeaderCalls {
   readonly #parts: CallForwarderParts;
+  /** Milliseconds of silence after which an attempt has ended. */
+  readonly #silenceMsMax: number;
   /**
    * A random number for this process, drawn with the first call; null: there was none. A restarted node
    * numbers its attempts from 1 again, and must not take a late reply to its predecessor for one of its own.
@@ -116,15 +150,20 @@ export class CallForwarder {
   #incarnation: number | null = null;
   /** By `attemptId`, in the order of their last attempts. */
   readonly #pending = new Map<number, PendingForward>();
+  /** Of those the calls without an attempt. */
+  readonly #unsent = new Set<PendingForward>();
   /** Bytes of the payloads of all pending calls. */
   #bytes = 0;
   #lastAttemptId = 0;
-  /** Runs while a call has no attempt, or a `giveUpAt`. */
+  /** Runs while a call is pending. */
   #timer: Timer | null = null;
+  /** Whether a pass over the calls goes on in the next turn. */
+  #passGoesOn = false;
   #ended = false;
 
   constructor(parts: CallForwarderParts) {
     this.#parts = parts;
+    this.#silenceMsMax = SILENT_ELECTION_TIMEOUTS_MAX * parts.timings.electionTimeoutMaxMs;
   }
 
   /** Bytes of the commands of calls under way. */
@@ -136,8 +175,9 @@ export class CallForwarder {
     return { forwardedCalls: this.#pending.size, forwardedBytes: this.#bytes };
   }
 
-  /** Passes the call on to the leader; waits for one while none is known. Throws if the call is refused. */
   forward<T>(forwardable: ForwardableCall<T>, options: CallOptions): Promise<T> {
+    const refusal = this.#refusalOf(forwardable);
+    if (refusal !== null) throw refusal;
     this.#checkRoom(forwardable.payload.length);
     this.#incarnation ??= Math.floor(this.#parts.environment.random() * Number.MAX_SAFE_INTEGER);
     const pending: PendingForward = {
@@ -152,12 +192,15 @@ export class CallForwarder {
       }),
       sent: null,
       runsHere: false,
+      heardAt: 0,
       giveUpAt: null,
+      mayHaveTakenEffect: false,
     };
     this.#pending.set(pending.attemptId, pending);
+    this.#unsent.add(pending);
     this.#bytes += forwardable.payload.length;
     this.#attempt(pending);
-    if (!mayTakeEffect(pending)) this.#armTimer();
+    this.#armTimer();
     return pending.call.promise as Promise<T>;
   }
 
@@ -171,26 +214,32 @@ export class CallForwarder {
       this.#settle(pending, () => pending.forwardable.decodeReply(answer.index, payload));
       return;
     }
-    if (answer.outcome === "not-done" && RETRYABLE_CODES.has(answer.code)) {
-      this.#prepareRetry(pending);
-      return;
+    this.#attemptFailed(
+      pending,
+      errorOf(pending.forwardable.request, answer.code, answer.outcome, textOf(payload)),
+    );
+  }
+
+  /** The leader is still working on these calls. */
+  onProgress({ from, incarnation, ids }: ForwardProgress): void {
+    if (incarnation !== this.#incarnation) return;
+    const now = this.#parts.environment.now();
+    for (const id of ids) {
+      const pending = this.#pending.get(id);
+      if (pending?.sent?.to === from) pending.heardAt = now;
     }
-    const error = errorOf(pending.forwardable.request, answer.code, answer.outcome, textOf(payload));
-    this.#settle(pending, () => {
-      throw error;
-    });
   }
 
   /** The leader, or its term, may be another one now, or unknown. */
   leaderChanged(): void {
     const { core, environment, timings } = this.#parts;
-    for (const pending of [...this.#pending.values()]) {
+    for (const pending of this.#pending.values()) {
       const { sent } = pending;
-      if (sent === null) this.#attempt(pending);
-      else if (sent.to === core.leader && sent.term === core.term) pending.giveUpAt = null;
+      if (sent === null) continue;
+      if (sent.to === core.leader && sent.term === core.term) pending.giveUpAt = null;
       else pending.giveUpAt ??= environment.now() + timings.electionTimeoutMaxMs;
     }
-    if (this.#pending.size > 0) this.#armTimer();
+    this.#pass();
   }
 
   /** The node stops. The registry of calls has ended the calls. */
@@ -199,39 +248,52 @@ export class CallForwarder {
     this.#timer?.cancel();
     this.#timer = null;
     this.#pending.clear();
+    this.#unsent.clear();
     this.#bytes = 0;
+  }
+
+  /** Why this call can't be made at the leader that is known now; null: it can, or no leader is known. */
+  #refusalOf({ refusal, payload }: ForwardableCall<unknown>): RaftError | null {
+    const { core, leader } = this.#parts;
+    if (core.role === "leader" || core.leader === null) return null;
+    if (refusal !== null) return new NotLeaderError(leader(), { why: refusal });
+    if (payload.length <= RUNTIME_PAYLOAD_BYTES_MAX) return null;
+    const what = "for a command that is passed on to the leader; it can be written on the leader itself";
+    return new CommandTooLargeError(payload.length, RUNTIME_PAYLOAD_BYTES_MAX, what);
   }
 
   #checkRoom(bytes: number): void {
     const { pendingEntriesMax, pendingBytesMax } = this.#parts.limits;
-    if (bytes > RUNTIME_PAYLOAD_BYTES_MAX) {
-      const what = "for a command that is passed on to the leader; it can be written on the leader itself";
-      throw new CommandTooLargeError(bytes, RUNTIME_PAYLOAD_BYTES_MAX, what);
-    }
     if (this.#pending.size >= pendingEntriesMax) {
       throw new OverloadedError(
-        `${String(this.#pending.size)} calls are forwarded already (limits.pendingEntriesMax); wait for some to finish`,
+        `${String(this.#pending.size)} calls wait for the leader already (limits.pendingEntriesMax); wait for some to finish`,
       );
     }
     if (this.#pending.size > 0 && this.#bytes + bytes > pendingBytesMax) {
       throw new OverloadedError(
-        `calls of ${String(this.#bytes)} bytes are forwarded already (limits.pendingBytesMax); wait for some to finish`,
+        `calls of ${String(this.#bytes)} bytes wait for the leader already (limits.pendingBytesMax); wait for some to finish`,
       );
     }
   }
 
   /** Sends the call to the leader, or runs it here if this node leads. Without a leader it stays as it is. */
   #attempt(pending: PendingForward): void {
-    const { core, send } = this.#parts;
+    const { core, send, environment } = this.#parts;
     const { leader, term } = core;
     const incarnation = this.#incarnation;
-    if (pending.runsHere || incarnation === null) return;
+    if (incarnation === null) return;
     if (core.role === "leader") {
+      this.#unsent.delete(pending);
       void this.#runHere(pending);
       return;
     }
     if (leader === null) return;
     const { forwardable, attemptId } = pending;
+    const refusal = this.#refusalOf(forwardable);
+    if (refusal !== null) {
+      this.#fail(pending, refusal);
+      return;
+    }
     const request: ForwardRequest = {
       type: "forward-request",
       from: core.id,
@@ -242,7 +304,10 @@ export class CallForwarder {
       call: forwardable.request,
       payload: forwardable.payload,
     };
-    if (send(leader, request)) pending.sent = { to: leader, term };
+    if (!send(leader, request)) return;
+    this.#unsent.delete(pending);
+    pending.sent = { to: leader, term };
+    pending.heardAt = environment.now();
   }
 
   async #runHere(pending: PendingForward): Promise<void> {
@@ -253,17 +318,30 @@ export class CallForwarder {
       const result = await pending.forwardable.runHere({ timeoutMs: this.#remainingMs(pending) });
       this.#settle(pending, () => result);
     } catch (error) {
-      if (error instanceof RaftError && error.outcome === "not-done" && RETRYABLE_CODES.has(error.code)) {
-        this.#prepareRetry(pending);
-      } else {
-        this.#settle(pending, () => {
-          throw toError(error);
-        });
-      }
+      this.#attemptFailed(pending, toError(error));
     }
   }
 
-  /** The last attempt certainly had no effect. The timer, or the next change of leader, makes another. */
+  /** Makes another attempt if that is safe and may help; else ends the call with the attempt's error. */
+  #attemptFailed(pending: PendingForward, error: Error): void {
+    if (!(error instanceof RaftError)) {
+      this.#fail(pending, error);
+      return;
+    }
+    const { code, outcome } = error;
+    if (outcome === "not-done" && RETRYABLE_CODES.has(code)) {
+      this.#prepareRetry(pending);
+    } else if (outcome === "unknown" && code === "OUTCOME_UNKNOWN" && pending.forwardable.isRepeatable) {
+      pending.mayHaveTakenEffect = true;
+      this.#prepareRetry(pending);
+    } else if (pending.mayHaveTakenEffect && BUSY_CODES.has(code)) {
+      this.#prepareRetry(pending);
+    } else {
+      this.#fail(pending, error);
+    }
+  }
+
+  /** The last attempt is over. The timer, or the next change of leader, makes another. */
   #prepareRetry(pending: PendingForward): void {
     if (!this.#pending.has(pending.attemptId)) return;
     pending.sent = null;
@@ -273,7 +351,14 @@ export class CallForwarder {
     this.#pending.delete(pending.attemptId);
     pending.attemptId = ++this.#lastAttemptId;
     this.#pending.set(pending.attemptId, pending);
+    this.#unsent.add(pending);
     this.#armTimer();
+  }
+
+  #fail(pending: PendingForward, error: Error): void {
+    this.#settle(pending, () => {
+      throw withOutcomeOfAllAttempts(error, pending);
+    });
   }
 
   #settle(pending: PendingForward, result: () => unknown): void {
@@ -287,6 +372,7 @@ export class CallForwarder {
   }
 
   #remove(pending: PendingForward): void {
+    this.#unsent.delete(pending);
     if (this.#pending.delete(pending.attemptId)) this.#bytes -= pending.forwardable.payload.length;
   }
 
@@ -296,51 +382,113 @@ export class CallForwarder {
 
   /** The error of a call whose time limit or signal ended the wait. */
   #cancellationError(pending: PendingForward, cancellation: Cancellation): RaftError {
+    const { core, isMember } = this.#parts;
     const text = describeCancellation(cancellation);
     if (mayTakeEffect(pending)) {
-      const message = `${text}; the leader was asked, and the command may still take effect`;
+      const message = `${text}; the leader was asked, and ${whatOf(pending.forwardable.request)} may still take effect`;
       return new AbortedError("unknown", message, causeOf(cancellation));
     }
-    if (cancellation.type === "timed-out" && this.#parts.core.leader === null)
-      return new NotLeaderError(null);
+    if (cancellation.type === "timed-out" && core.leader === null) {
+      return new NotLeaderError(null, isMember() ? {} : { why: NO_CLUSTER });
+    }
     return new AbortedError("not-done", text, causeOf(cancellation));
   }
 
   #armTimer(): void {
     const { environment, timings } = this.#parts;
-    if (this.#timer !== null || this.#ended) return;
+    if (this.#timer !== null || this.#ended || this.#pending.size === 0) return;
     this.#timer = environment.setTimer(timings.heartbeatMs, () => {
       this.#timer = null;
-      if (this.#retryAndGiveUp()) this.#armTimer();
+      this.#pass();
     });
   }
 
   /**
-   * Attempts the calls that have no attempt, and ends those whose `giveUpAt` has come. True: some calls still
-   * wait for either.
+   * Attempts the calls that have no attempt, and ends the attempts that got no reply, at most `CALLS_PER_TURN`
+   * in this turn. If there are more, the next turn goes on.
    */
-  #retryAndGiveUp(): boolean {
-    const now = this.#parts.environment.now();
-    let isWaiting = false;
-    for (const pending of [...this.#pending.values()]) {
-      if (!mayTakeEffect(pending)) this.#attempt(pending);
-      const { sent, giveUpAt } = pending;
-      isWaiting ||= !mayTakeEffect(pending) || giveUpAt !== null;
-      if (sent !== null && giveUpAt !== null && giveUpAt <= now) {
-        this.#settle(pending, () => {
-          throw new OutcomeUnknownError(
-            `${sent.to} was asked as leader and leads no more, and did not answer; the command may still take effect`,
-          );
-        });
+  #pass(): void {
+    if (this.#passGoesOn || this.#ended) return;
+    const { core, environment } = this.#parts;
+    const mayAttempt = core.role === "leader" || core.leader !== null;
+    const due = [...this.#silentSince(environment.now()), ...(mayAttempt ? this.#unsent : [])];
+    const step = (): void => {
+      this.#passGoesOn = false;
+      if (this.#ended) return;
+      for (const pending of due.splice(0, CALLS_PER_TURN)) {
+        // It may have ended since, or had an attempt or a reply.
+        if (!this.#pending.has(pending.attemptId)) continue;
+        if (this.#unsent.has(pending)) this.#attempt(pending);
+        else if (this.#isSilent(pending, environment.now())) this.#giveUp(pending);
       }
-    }
-    return isWaiting;
+      if (due.length === 0) {
+        this.#armTimer();
+        return;
+      }
+      this.#passGoesOn = true;
+      environment.defer(step);
+    };
+    step();
+  }
+
+  #silentSince(now: number): PendingForward[] {
+    return [...this.#pending.values()].filter((pending) => this.#isSilent(pending, now));
+  }
+
+  /** Whether the attempt's reply has not come in time. */
+  #isSilent({ sent, giveUpAt, heardAt }: PendingForward, now: number): boolean {
+    return sent !== null && ((giveUpAt !== null && giveUpAt <= now) || now - heardAt >= this.#silenceMsMax);
+  }
+
+  /** The attempt's outcome will not become known. */
+  #giveUp(pending: PendingForward): void {
+    const { sent, giveUpAt } = pending;
+    if (sent === null) return;
+    const who = giveUpAt === null ? "as leader" : "as leader and leads no more";
+    this.#attemptFailed(
+      pending,
+      new OutcomeUnknownError(
+        `${sent.to} was asked ${who}, and did not answer; ${whatOf(pending.forwardable.request)} may still take effect`,
+      ),
+    );
   }
 }
 
-/** Whether an attempt was made whose outcome is not known yet. If not, the call certainly had no effect. */
-function mayTakeEffect({ sent, runsHere }: PendingForward): boolean {
-  return sent !== null || runsHere;
+/** Whether an attempt was made whose outcome is not known. If not, the call certainly had no effect. */
+function mayTakeEffect({ sent, runsHere, mayHaveTakenEffect }: PendingForward): boolean {
+  return sent !== null || runsHere || mayHaveTakenEffect;
+}
+
+/**
+ * An error's outcome covers all attempts: if an earlier one went unanswered, a later refusal is still "unknown"
+ * (K4). So is the end of a session, which alone would let a client that sent the command once conclude that it
+ * had no effect (Z6): the client doesn't know how often its node sent it.
+ */
+function withOutcomeOfAllAttempts(error: Error, { mayHaveTakenEffect }: PendingForward): Error {
+  if (!mayHaveTakenEffect) return error;
+  if (error instanceof RaftError && error.outcome !== "not-done" && !(error instanceof SessionExpiredError))
+    return error;
+  return new OutcomeUnknownError(
+    `an earlier attempt may have taken effect, and the last one ended so: ${error.message}`,
+    { cause: error },
+  );
+}
+
+/** What a request asks for, for an error's text. */
+function whatOf({ type }: ForwardedCall): string {
+  switch (type) {
+    case "write":
+    case "session-write":
+      return "the command";
+    case "open-session":
+    case "close-session":
+      return "the call";
+    case "add-learner":
+    case "change-membership":
+      return "the change";
+    case "transfer-leadership":
+      return "the transfer";
+  }
 }
 
 /** Makes of the leader's error the one that the caller would have got on the leader. */
@@ -358,6 +506,12 @@ function errorOf(call: ForwardedCall, code: string, outcome: Outcome, text: stri
       return new OverloadedError(text);
     case "INVALID_OPTION":
       return new InvalidOptionError(text);
+    case "CHANGE_REFUSED":
+      return new ChangeRefusedError(text);
+    case "CATCH_UP_TIMEOUT":
+      return new CatchUpTimeoutError(text, outcome === "not-done" ? "not-done" : "unknown");
+    case "TRANSFER_FAILED":
+      return new TransferFailedError(text, outcome === "not-done" ? "not-done" : "unknown");
     case "SESSION_EXPIRED":
       return new SessionExpiredError(session.id, outcome);
     case "ANSWER_FORGOTTEN":

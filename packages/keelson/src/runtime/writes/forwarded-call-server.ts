@@ -1,21 +1,27 @@
 // On the leader: runs the calls that other nodes forward, and sends the results back.
 import { copyBytes } from "../../codec/copy-bytes.ts";
 import {
+  PROGRESS_IDS_MAX,
   RUNTIME_PAYLOAD_BYTES_MAX,
+  type ForwardedCall,
+  type ForwardProgress,
   type ForwardReply,
   type ForwardRequest,
+  type MembershipChangeRequest,
 } from "../../codec/frame-runtime-message.ts";
 import { assert } from "../../core/assert.ts";
 import type { RaftNode } from "../../core/node.ts";
 import type { LogIndex, NodeId, Term } from "../../core/position.ts";
+import type { Environment, Timer } from "../../environment/environment.ts";
 import {
   CommandInvalidError,
   CommandRejectedError,
   InvalidOptionError,
+  OverloadedError,
   RaftError,
   ResultUnavailableError,
 } from "../../errors.ts";
-import type { WriteResult } from "../calls/index.ts";
+import type { CallOptions, WriteResult } from "../calls/index.ts";
 import { reasonOf, type ResultCodec } from "../shared/index.ts";
 import type { Proposer } from "./proposer.ts";
 
@@ -31,15 +37,37 @@ const REMEMBERED_IDS = 8192;
  */
 const SENDERS_MAX = 1024;
 
+/**
+ * Calls about members and leadership that run here for other nodes at once: far more than operators make. Each
+ * lasts up to the time that its request names, and unlike a proposal it counts towards no other limit.
+ */
+const MEMBERSHIP_CALLS_MAX = 64;
+
 /** Bytes (UTF-8) of an error's message in a reply. */
 const ERROR_TEXT_BYTES_MAX = 4096;
 
 export interface ForwardedCallServerParts<Command, Result> {
   readonly core: Pick<RaftNode, "id" | "role" | "term">;
+  readonly environment: Pick<Environment, "setTimer">;
+  /** How often the senders of calls that take long are told that these are still under way, in milliseconds. */
+  readonly progressMs: number;
   readonly proposer: Pick<Proposer<Command, Result>, "writeBytes" | "openSession" | "closeSession">;
+  readonly changes: ChangeRunner;
+  readonly transfers: TransferRunner;
   readonly codec: ResultCodec<Result>;
   /** False: dropped. */
-  readonly send: (to: NodeId, message: ForwardReply) => boolean;
+  readonly send: (to: NodeId, message: ForwardReply | ForwardProgress) => boolean;
+}
+
+/** Changes the membership on this node as the leader. */
+interface ChangeRunner {
+  addLearner(id: NodeId, address: string, options: CallOptions): Promise<void>;
+  change(change: MembershipChangeRequest, options: CallOptions): Promise<void>;
+}
+
+/** Hands over this node's leadership. Resolves with the next leader. */
+interface TransferRunner {
+  transfer(to: NodeId | null, options: CallOptions): Promise<NodeId>;
 }
 
 /** The result of a call that succeeded, as it is sent back. */
@@ -68,6 +96,11 @@ export class ForwardedCallServer<Command, Result> {
    * changes.
    */
   readonly #seen = new Map<string, SeenIds>();
+  /** The requests whose calls have not ended, of any term. Bounded like the calls themselves. */
+  readonly #running = new Set<ForwardRequest>();
+  /** Runs while a call has not ended. */
+  #timer: Timer | null = null;
+  #ended = false;
 
   constructor(parts: ForwardedCallServerParts<Command, Result>) {
     this.#parts = parts;
@@ -89,30 +122,73 @@ export class ForwardedCallServer<Command, Result> {
       this.#replyError(request, new RaftError("NOT_LEADER", "not-done", "it does not lead any more"));
       return;
     }
+    this.#running.add(request);
+    this.#armTimer();
     this.#run(request).then(
       (result) => {
+        this.#running.delete(request);
         this.#reply(request, { type: "done", index: result.index }, result.payload);
       },
       (error: unknown) => {
+        this.#running.delete(request);
         this.#replyError(request, error);
       },
     );
   }
 
+  /** The node stops. */
+  stop(): void {
+    this.#ended = true;
+    this.#timer?.cancel();
+    this.#timer = null;
+  }
+
+  #armTimer(): void {
+    const { environment, progressMs } = this.#parts;
+    if (this.#timer !== null || this.#ended || this.#running.size === 0) return;
+    this.#timer = environment.setTimer(progressMs, () => {
+      this.#timer = null;
+      this.#tellProgress();
+      this.#armTimer();
+    });
+  }
+
+  /** Tells each sender which of its calls are still under way: it gives up a call that it hears nothing of. */
+  #tellProgress(): void {
+    const { core, send } = this.#parts;
+    const bySender = new Map<string, ForwardRequest[]>();
+    for (const request of this.#running) {
+      const sender = senderOf(request);
+      const requests = bySender.get(sender);
+      if (requests === undefined) bySender.set(sender, [request]);
+      else requests.push(request);
+    }
+    for (const requests of bySender.values()) {
+      for (let at = 0; at < requests.length; at += PROGRESS_IDS_MAX) {
+        const some = requests.slice(at, at + PROGRESS_IDS_MAX);
+        const [first] = some;
+        if (first === undefined) continue;
+        const { from: to, incarnation } = first;
+        send(to, { type: "forward-progress", from: core.id, incarnation, ids: some.map(({ id }) => id) });
+      }
+    }
+  }
+
   /** Whether the request certainly came for the first time. */
-  #isFirst({ from, incarnation, id }: ForwardRequest): boolean {
-    const sender = `${from}/${String(incarnation)}`;
+  #isFirst(request: ForwardRequest): boolean {
+    const sender = senderOf(request);
     let seen = this.#seen.get(sender);
     if (seen === undefined) {
       if (this.#seen.size >= SENDERS_MAX) return false;
       this.#seen.set(sender, (seen = new SeenIds()));
     }
-    return seen.add(id);
+    return seen.add(request.id);
   }
 
   async #run({ call, payload, waitMs: timeoutMs }: ForwardRequest): Promise<EncodedResult> {
-    const { proposer, codec } = this.#parts;
-    if (codec.encodeResult === undefined) {
+    const { proposer, codec, changes, transfers } = this.#parts;
+    this.#checkMembershipCalls(call);
+    if (hasResult(call) && codec.encodeResult === undefined) {
       throw new InvalidOptionError(
         "the leader sends no results on: its stateMachine.codec has no encodeResult",
       );
@@ -129,7 +205,27 @@ export class ForwardedCallServer<Command, Result> {
       case "close-session":
         await proposer.closeSession(call.id, { timeoutMs });
         return { index: call.id, payload: NO_BYTES };
+      case "add-learner":
+        await changes.addLearner(call.id, call.address, { timeoutMs });
+        return { index: NO_INDEX, payload: NO_BYTES };
+      case "change-membership":
+        await changes.change(call.change, { timeoutMs });
+        return { index: NO_INDEX, payload: NO_BYTES };
+      case "transfer-leadership": {
+        const leader = await transfers.transfer(call.to, { timeoutMs });
+        return { index: NO_INDEX, payload: new TextEncoder().encode(leader) };
+      }
     }
+  }
+
+  /** Refuses a call about members or leadership if too many run already. The call itself is counted by now. */
+  #checkMembershipCalls(call: ForwardedCall): void {
+    if (!isMembershipCall(call)) return;
+    const running = [...this.#running].filter((request) => isMembershipCall(request.call)).length;
+    if (running <= MEMBERSHIP_CALLS_MAX) return;
+    throw new OverloadedError(
+      `${String(MEMBERSHIP_CALLS_MAX)} changes and transfers of other nodes are under way at the leader; wait for some to finish`,
+    );
   }
 
   #encode({ index, result }: WriteResult<Result>): EncodedResult {
@@ -153,7 +249,7 @@ export class ForwardedCallServer<Command, Result> {
     this.#reply(request, { type: "error", code: known.code, outcome: known.outcome }, payload);
   }
 
-  /** A reply may be lost: then the call ends as "unknown" for its sender. */
+  /** A reply may be lost: then the attempt ends as "unknown" for its sender. */
   #reply(
     { from, incarnation, id }: ForwardRequest,
     answer: ForwardReply["answer"],
@@ -198,4 +294,20 @@ class SeenIds {
   }
 }
 
+function senderOf({ from, incarnation }: ForwardRequest): string {
+  return `${from}/${String(incarnation)}`;
+}
+
+/** Whether the state machine answers this call. */
+function hasResult({ type }: ForwardedCall): boolean {
+  return type === "write" || type === "session-write";
+}
+
+function isMembershipCall({ type }: ForwardedCall): boolean {
+  return type === "add-learner" || type === "change-membership" || type === "transfer-leadership";
+}
+
 const NO_BYTES = new Uint8Array(0);
+
+/** The index in a reply to a call that has none. */
+const NO_INDEX = 0;

@@ -2,9 +2,10 @@ import { describe, expect, it } from "vitest";
 import type { ForwardRequest } from "../../codec/frame-runtime-message.ts";
 import type { Message } from "../../core/message.ts";
 import type { NodeId } from "../../core/position.ts";
+import { simulatedEnvironment } from "../../environment/simulated/simulated-environment.ts";
 import { ForwardedCallServer } from "./forwarded-call-server.ts";
 import type { TestNode, TestOptions } from "../test/test-cluster.ts";
-import type { Journal } from "../test/journal.ts";
+import { Journal } from "../test/journal.ts";
 import { TestCluster } from "../test/test-cluster.ts";
 
 const THREE = ["a", "b", "c"];
@@ -21,6 +22,12 @@ async function group(
   return { cluster, leader, other };
 }
 
+/** Loses the next message of this type that the node sends. */
+function loseOne(node: TestNode, type: string): void {
+  let lost = 0;
+  node.transport.loses = (_to, { message }) => message.type === type && lost++ === 0;
+}
+
 /** Drops the messages that this node sends and for which `drop` returns true. */
 function filter(node: TestNode, drop: (to: NodeId, type: string) => boolean): void {
   node.transport.filter = (to, { message }) => !drop(to, (message as Message).type);
@@ -35,10 +42,58 @@ describe("a node that does not lead", () => {
     expect([leader.raft.metrics().counters.writes, other.raft.metrics().counters.writes]).toEqual([2, 0]);
   });
 
-  it("refuses writes with NotLeaderError without the option `forward`", async () => {
+  it("refuses calls at once with `forward: false` if it knows that another node leads", async () => {
     const { cluster, leader, other } = await group({ forward: false });
-    const error = await cluster.failure(other.raft.write("x"));
+    const calls = [
+      other.raft.write("x"),
+      other.raft.openSession({ timeoutMs: 100 }),
+      other.raft.beginSession(),
+      other.raft.endSession(1),
+      other.raft.addLearner("d", "d:1"),
+      other.raft.changeMembership({ promote: ["a"] }),
+      other.raft.transferLeadership(other.id),
+    ];
+    for (const call of calls) call.catch(() => undefined);
+    await cluster.advance(101);
+    for (const call of calls) {
+      const error = await cluster.failure(call, 1);
+      expect(error).toMatchObject({ code: "NOT_LEADER", outcome: "not-done", leader: { id: leader.id } });
+      expect(error.message).toContain("forward: false");
+    }
+  });
+
+  it("with `forward: false` waits while no leader is known, and refuses a call once another node leads", async () => {
+    const { cluster, leader, other } = await group({ forward: false });
+    await cluster.crash(leader.id);
+    await cluster.until(() => other.raft.metrics().leader === null, "the leader to be missed");
+    const writes = [...cluster.nodes.values()].map(({ raft }) => raft.write("x"));
+    const results = await cluster.finish(Promise.allSettled(writes));
+    const refused = results.filter(({ status }) => status === "rejected");
+    // Only the node that was elected had its own write applied.
+    expect(refused).toHaveLength(1);
+    expect(refused[0]).toMatchObject({ reason: { code: "NOT_LEADER", outcome: "not-done" } });
+    expect(refused[0]).not.toMatchObject({ reason: { leader: null } });
+    expect((await cluster.leader()).journal.texts).toEqual(["x"]);
+  });
+
+  it("without methods for results refuses writes to another leader, and forwards what has no result", async () => {
+    const codec = { ...new Journal().codec };
+    Reflect.deleteProperty(codec, "encodeResult");
+    const cluster = new TestCluster();
+    for (const id of THREE) {
+      const journal = new Journal();
+      Reflect.set(journal, "codec", codec);
+      await cluster.open(id, { journal });
+    }
+    await cluster.finish(cluster.raft("a").initialize(cluster.members(THREE)));
+    const leader = await cluster.leader();
+    await cluster.advance(200);
+    const [other] = cluster.followers(leader);
+    expect(await cluster.finish(leader.raft.write("x"))).toBe(1);
+    const error = await cluster.failure(other!.raft.write("y"));
     expect(error).toMatchObject({ code: "NOT_LEADER", leader: { id: leader.id } });
+    expect(error.message).toContain("stateMachine.codec has no encodeResult and decodeResult");
+    await cluster.finish(other!.raft.changeMembership({ addresses: { [other!.id]: "elsewhere:1" } }));
   });
 
   it("refuses a command that is too large to be passed on as too large, though the leader takes it", async () => {
@@ -109,20 +164,115 @@ describe("a node that does not lead", () => {
     expect(error).toMatchObject({ code: "NOT_LEADER", outcome: "not-done", leader: null });
   });
 
-  it('ends a call as "unknown" when its request is lost (K4)', async () => {
+  it.each([
+    ["its time limit, if that is nearer", 300, "ABORTED", 330],
+    ["three silent election timeouts", 60_000, "OUTCOME_UNKNOWN", 2600],
+  ])(
+    'ends a write whose request is lost as "unknown" after %s (K4)',
+    async (_name, timeoutMs, code, limitMs) => {
+      const { cluster, leader, other } = await group();
+      loseOne(other, "forward-request");
+      const error = await cluster.failure(other.raft.write("x", { timeoutMs }), limitMs);
+      expect(error).toMatchObject({ code, outcome: "unknown" });
+      await cluster.advance(3000);
+      expect(leader.journal.texts).toEqual([]);
+    },
+  );
+
+  it.each([
+    ["its time limit, if that is nearer", 300, "ABORTED", 330],
+    ["three silent election timeouts", 60_000, "OUTCOME_UNKNOWN", 2600],
+  ])(
+    'ends a write whose reply is lost as "unknown" after %s (K4)',
+    async (_name, timeoutMs, code, limitMs) => {
+      const { cluster, leader, other } = await group();
+      loseOne(leader, "forward-reply");
+      const error = await cluster.failure(other.raft.write("x", { timeoutMs }), limitMs);
+      expect(error).toMatchObject({ code, outcome: "unknown" });
+      await cluster.advance(3000);
+      expect(leader.journal.texts).toEqual(["x"]);
+    },
+  );
+
+  it.each(["forward-request", "forward-reply"])(
+    "repeats what can't have two effects when a %s is lost",
+    async (type) => {
+      const { cluster, leader, other } = await group();
+      const lose = (): void => {
+        loseOne(type === "forward-request" ? other : leader, type);
+      };
+      lose();
+      const { id } = await cluster.finish(other.raft.beginSession());
+      lose();
+      const session = { id, sequence: 1, lowestUnanswered: 1 };
+      expect(await cluster.finish(other.raft.write("x", { session }))).toBe(1);
+      lose();
+      await cluster.finish(other.raft.endSession(id));
+      expect(leader.journal.texts).toEqual(["x"]);
+      expect(await cluster.failure(leader.raft.write("y", { session }))).toMatchObject({
+        code: "SESSION_EXPIRED",
+      });
+    },
+  );
+
+  it("doesn't say that the session has ended if it sent the command before the end, unanswered (Z6)", async () => {
     const { cluster, leader, other } = await group();
-    cluster.net.cut(other.id, leader.id);
-    const error = await cluster.failure(other.raft.write("x", { timeoutMs: 300 }));
-    expect(error).toMatchObject({ code: "ABORTED", outcome: "unknown" });
-    expect(leader.journal.texts).toEqual([]);
+    const session = await cluster.finish(other.raft.openSession());
+    loseOne(leader, "forward-reply");
+    const write = other.raft.write("x", { session: { id: session.id, sequence: 1, lowestUnanswered: 1 } });
+    write.catch(() => undefined);
+    await cluster.advance(100);
+    await cluster.finish(leader.raft.endSession(session.id));
+    const error = await cluster.failure(write);
+    expect(error).toMatchObject({ code: "OUTCOME_UNKNOWN", cause: { code: "SESSION_EXPIRED" } });
+    expect(leader.journal.texts).toEqual(["x"]);
+    // A session that knows of one attempt alone must not conclude that this one did nothing.
+    const { id } = await cluster.finish(other.raft.openSession());
+    expect(id).toBeGreaterThan(session.id);
   });
 
-  it('ends a call as "unknown" when the reply is lost and the command took effect (K4)', async () => {
+  it("a session's write whose answer was lost is unknown after the session's end, and not undone (Z6)", async () => {
     const { cluster, leader, other } = await group();
-    filter(leader, (_to, type) => type === "forward-reply");
-    const error = await cluster.failure(other.raft.write("x", { timeoutMs: 300 }));
-    expect(error).toMatchObject({ code: "ABORTED", outcome: "unknown" });
+    const session = await cluster.finish(other.raft.openSession());
+    loseOne(leader, "forward-reply");
+    const write = session.write("x");
+    write.catch(() => undefined);
+    await cluster.advance(100);
+    await cluster.finish(leader.raft.endSession(session.id));
+    expect(await cluster.failure(write)).toMatchObject({ code: "SESSION_EXPIRED", outcome: "unknown" });
     expect(leader.journal.texts).toEqual(["x"]);
+  });
+
+  it("makes many calls that waited for a leader in several turns (Z19)", async () => {
+    const cluster = new TestCluster();
+    let sent = 0;
+    let sentMax = 0;
+    for (const id of THREE) {
+      const environment = cluster.world.environment(id);
+      const { transport } = await cluster.open(id, {
+        environment: {
+          ...environment,
+          defer: (callback) => {
+            environment.defer(() => {
+              sentMax = Math.max(sentMax, sent);
+              sent = 0;
+              callback();
+            });
+          },
+        },
+      });
+      transport.filter = (_to, { message }) => {
+        if (message.type === "forward-request") sent += 1;
+        return true;
+      };
+    }
+    const writes = THREE.flatMap((id) =>
+      Array.from({ length: 500 }, (_, at) => cluster.raft(id).write(id + String(at))),
+    );
+    await cluster.finish(cluster.raft("a").initialize(cluster.members(THREE)));
+    await cluster.finish(Promise.all(writes));
+    expect(sentMax).toBeGreaterThan(100);
+    expect(sentMax).toBeLessThanOrEqual(256);
   });
 
   it('ends a call as "unknown" soon after the asked leader is gone, without asking the next one (K4)', async () => {
@@ -195,6 +345,26 @@ describe("a node that does not lead", () => {
     expect(await cluster.finish(write)).toBe(1);
   });
 
+  it("keeps waiting for the reply while the leader says that the call is under way", async () => {
+    const timings = { stateStallMs: 50_000 };
+    const { cluster, leader, other } = await group({ timings });
+    const go = Promise.withResolvers<undefined>();
+    leader.journal.beforeApply = () => go.promise;
+    // One report in two is lost.
+    let reports = 0;
+    leader.transport.loses = (_to, { message }) => message.type === "forward-progress" && ++reports % 2 === 1;
+    const write = other.raft.write("x", { timeoutMs: 60_000 });
+    await cluster.advance(20_000);
+    go.resolve(undefined);
+    expect(await cluster.finish(write, 1000)).toBe(1);
+    expect(reports).toBeGreaterThan(20);
+    // No report without a call.
+    await cluster.advance(2000);
+    const before = reports;
+    await cluster.advance(5000);
+    expect(reports).toBe(before);
+  });
+
   it("ignores replies from other nodes, and replies to its former process", async () => {
     const { cluster, leader, other } = await group();
     const third = cluster.node(THREE.find((id) => id !== leader.id && id !== other.id) ?? "");
@@ -240,6 +410,22 @@ describe("a node that does not lead", () => {
     const sent = cluster.failure(other.raft.write("x"), 100);
     void other.raft.close();
     expect(await sent).toMatchObject({ code: "CLOSED", outcome: "unknown" });
+  });
+
+  it("counts calls that wait for a leader towards the limits on entries and bytes", async () => {
+    const limits = { pendingEntriesMax: 3, commandBytesMax: 1000, pendingBytesMax: 1100 };
+    for (const forward of [true, false]) {
+      const cluster = new TestCluster(1, { limits, forward });
+      const { raft } = await cluster.open("a");
+      raft.write("x".repeat(900), { timeoutMs: 300 }).catch(() => undefined);
+      const overloaded = { code: "OVERLOADED", outcome: "not-done" };
+      expect(await cluster.failure(raft.write("x".repeat(900)))).toMatchObject(overloaded);
+      for (let at = 0; at < 2; at++) raft.endSession(1, { timeoutMs: 300 }).catch(() => undefined);
+      expect(await cluster.failure(raft.write("y"))).toMatchObject(overloaded);
+      expect(raft.metrics()).toMatchObject({ forwardedCalls: 3 });
+      await cluster.advance(400);
+      expect(raft.metrics()).toMatchObject({ forwardedCalls: 0, forwardedBytes: 0 });
+    }
   });
 
   it("applies the limits on pending entries and bytes to forwarded calls", async () => {
@@ -356,14 +542,19 @@ describe("a leader that serves forwarded calls", () => {
 
   it("remembers request numbers within a window, and ignores older requests", () => {
     const written: number[] = [];
+    const notCalled = (): Promise<never> => Promise.reject(new Error("not called"));
     const server = new ForwardedCallServer<string, number>({
       core: { id: "a", role: "leader", term: 3 },
+      environment: simulatedEnvironment(),
+      progressMs: 800,
+      changes: { addLearner: notCalled, change: notCalled },
+      transfers: { transfer: notCalled },
       proposer: {
         writeBytes: ([number = 0]) => {
           written.push(number);
           return Promise.resolve({ index: 1, result: 1 });
         },
-        openSession: () => Promise.reject(new Error("not called")),
+        openSession: notCalled,
         closeSession: () => Promise.resolve(),
       },
       codec: { encodeResult: () => new Uint8Array(0) },

@@ -29,11 +29,12 @@ import {
   type CallEndings,
   type CallOptions,
   type CallRegistry,
+  type ForwardableCall,
+  type LeaderCalls,
 } from "../calls/index.ts";
 import type { Driver } from "../loop/index.ts";
 import { reasonOf, type ResultCodec } from "../shared/index.ts";
 import type { CommandEncoder } from "./command-encoder.ts";
-import type { ForwardableCall, CallForwarder } from "./call-forwarder.ts";
 import type { PendingProposal, PendingProposals } from "./pending-proposals.ts";
 import type { LogClock, OpenedSession, OpenSessionOptions, SessionApplier } from "../sessions/index.ts";
 
@@ -60,15 +61,17 @@ export interface ProposerParts<Command, Result> {
   readonly logClock: LogClock;
   readonly leader: () => LeaderHint | null;
   readonly calls: CallRegistry;
-  /** null: without the option `forward`. Then a node that doesn't lead refuses calls. */
-  readonly forwarder: CallForwarder | null;
+  /** Makes the calls of a node that doesn't lead. */
+  readonly leaderCalls: LeaderCalls;
+  /** Why calls aren't forwarded to another node that leads; null: they are. */
+  readonly forwardRefusal: string | null;
   /** Why the node takes no calls any more; null: it does. */
   readonly refusal: () => RaftError | null;
 }
 
 /**
- * Proposes entries on the leader, and connects each with the call that waits for it; on any other node,
- * forwards the call or refuses it.
+ * Proposes entries on the leader, and connects each with the call that waits for it. On any other node the
+ * call is left to `CallForwarder`.
  *
  * A refusal is thrown before anything is proposed, so its outcome is "not done". Once proposed, an entry
  * can't be taken back: it may be committed by this leader or the next. From then on a call that ends early
@@ -122,19 +125,21 @@ export class Proposer<Command, Result> {
 
   /** Writes what `encode` returned. */
   writeEncoded(bytes: Uint8Array, options: WriteOptions): Promise<WriteResult<Result>> {
-    const forwarder = this.#checkWrite(options);
+    const runsHere = this.#checkWrite(options);
     const { session } = options;
-    if (forwarder === null) return this.#proposeCommand(bytes, session, options);
+    if (runsHere) return this.#proposeCommand(bytes, session, options);
     // The bytes outlive this call: they wait for a leader, may be sent again, and the transport keeps them
     // until they have left. The codec may encode the next command into the same buffer.
     const payload = copyBytes(bytes, "what encode returns");
     const forwardable: ForwardableCall<WriteResult<Result>> = {
       request: session === undefined ? { type: "write" } : { type: "session-write", session: { ...session } },
       payload,
+      isRepeatable: session !== undefined,
+      refusal: this.#resultRefusal,
       decodeReply: (index, reply) => ({ index, result: this.#decodeResult(reply) }),
       runHere: (rest) => this.writeBytes(payload, session, rest),
     };
-    return forwarder.forward(forwardable, options);
+    return this.#parts.leaderCalls.forward(forwardable, options);
   }
 
   /**
@@ -161,16 +166,22 @@ export class Proposer<Command, Result> {
         `ttlMs is ${String(ttlMs)}; it should be a whole number from ${String(TTL_MS_MIN)} to ${String(TTL_MS_MAX)}`,
       );
     }
-    const forwarder = this.#forwarder();
-    if (forwarder !== null) {
+    if (!this.#runsHere()) {
       const forwardable: ForwardableCall<OpenedSession> = {
         request: { type: "open-session", ttlMs },
         payload: NO_COMMAND,
+        // A session that was opened, and isn't known to its caller, ends by its time to live.
+        isRepeatable: true,
+        refusal: this.#parts.forwardRefusal,
         decodeReply: (index) => ({ id: index, ttlMs }),
-        runHere: (rest) => this.openSession({ ...rest, ttlMs }),
+        runHere: (rest) => this.#openHere(ttlMs, rest),
       };
-      return forwarder.forward(forwardable, options);
+      return this.#parts.leaderCalls.forward(forwardable, options);
     }
+    return this.#openHere(ttlMs, options);
+  }
+
+  #openHere(ttlMs: number, options: CallOptions): Promise<OpenedSession> {
     this.#checkLeader();
     const payload = encodeOpenSession({ clock: this.#parts.logClock.read(), ttlMs });
     return this.#propose<OpenedSession>(EntryKind.openSession, payload, options, ({ position }, call) => {
@@ -184,16 +195,21 @@ export class Proposer<Command, Result> {
     if (!Number.isSafeInteger(id) || id < 1) {
       throw new InvalidOptionError(`the session is ${String(id)}; it should be a whole number from 1 on`);
     }
-    const forwarder = this.#forwarder();
-    if (forwarder !== null) {
+    if (!this.#runsHere()) {
       const forwardable: ForwardableCall<undefined> = {
         request: { type: "close-session", id },
         payload: NO_COMMAND,
+        isRepeatable: true,
+        refusal: this.#parts.forwardRefusal,
         decodeReply: () => undefined,
-        runHere: (rest) => this.closeSession(id, rest).then(() => undefined),
+        runHere: (rest) => this.#closeHere(id, rest),
       };
-      return forwarder.forward(forwardable, options);
+      return this.#parts.leaderCalls.forward(forwardable, options);
     }
+    return this.#closeHere(id, options);
+  }
+
+  #closeHere(id: LogIndex, options: CallOptions): Promise<undefined> {
     this.#checkLeader();
     const payload = encodeCloseSession({ clock: this.#parts.logClock.read(), id });
     return this.#propose<undefined>(EntryKind.closeSession, payload, options, (_applied, call) => {
@@ -201,18 +217,35 @@ export class Proposer<Command, Result> {
     });
   }
 
-  /** null: the call runs on this node, as it leads, or is refused here. */
-  #forwarder(): CallForwarder | null {
-    return this.#parts.core.role === "leader" ? null : this.#parts.forwarder;
+  /**
+   * Whether a call runs on this node, because it leads; else it is made at whichever node leads.
+   *
+   * @throws TransferringError this node leads, and takes no calls; NotLeaderError another node is known to lead,
+   *   and calls aren't forwarded: known before the command is encoded
+   */
+  #runsHere(): boolean {
+    const { core, leader, forwardRefusal: why } = this.#parts;
+    if (core.role !== "leader") {
+      if (why !== null && core.leader !== null) throw new NotLeaderError(leader(), { why });
+      return false;
+    }
+    this.#checkLeader();
+    return true;
   }
 
-  /** Returns what is to forward the write; null: this node leads, and takes it. */
-  #checkWrite(options: WriteOptions): CallForwarder | null {
+  /** Why a call whose result the state machine gives isn't forwarded; null: it is. */
+  get #resultRefusal(): string | null {
+    const { forwardRefusal, codec } = this.#parts;
+    if (forwardRefusal !== null || (codec.encodeResult !== undefined && codec.decodeResult !== undefined))
+      return forwardRefusal;
+    return "this node can't forward writes, because stateMachine.codec has no encodeResult and decodeResult";
+  }
+
+  /** Whether the write runs on this node. @throws what `runsHere` throws, and errors of the options */
+  #checkWrite(options: WriteOptions): boolean {
     this.#parts.calls.check(options);
     if (options.session !== undefined) this.#checkSession(options.session);
-    const forwarder = this.#forwarder();
-    if (forwarder === null) this.#checkLeader();
-    return forwarder;
+    return this.#runsHere();
   }
 
   #proposeCommand(
@@ -227,10 +260,7 @@ export class Proposer<Command, Result> {
 
   #decodeResult(bytes: Uint8Array): Result {
     const { codec } = this.#parts;
-    assert(
-      codec.decodeResult !== undefined,
-      "the options are refused that have forwarding without decodeResult",
-    );
+    assert(codec.decodeResult !== undefined, "no call is forwarded that has a result, without decodeResult");
     try {
       return codec.decodeResult(bytes);
     } catch (error) {

@@ -74,8 +74,8 @@ describe("write", () => {
     expect(c).toEqual(a);
   });
 
-  it("is refused by a follower, which names the leader, its address and its info", async () => {
-    const cluster = new TestCluster();
+  it("is refused by a follower that doesn't forward, and names the leader, its address and its info", async () => {
+    const cluster = new TestCluster(1, { forward: false });
     for (const id of THREE) await cluster.open(id, { info: `I am ${id}` });
     await cluster.finish(cluster.raft("a").initialize(cluster.members()));
     const leader = await cluster.leader();
@@ -88,14 +88,52 @@ describe("write", () => {
       code: "NOT_LEADER",
       outcome: "not-done",
       leader: { id: leader.id, address: `${leader.id}:1`, info: `I am ${leader.id}` },
+      message: `the leader is ${leader.id}: this node doesn't forward calls, because it was opened with forward: false`,
     });
   });
 
-  it("is refused without naming a leader while none is known", async () => {
-    const cluster = new TestCluster();
-    const { raft } = await cluster.open("a");
-    expect(await cluster.failure(raft.write("x"))).toMatchObject({ code: "NOT_LEADER", leader: null });
-  });
+  it.each([true, false])(
+    "waits for the first leader of a new cluster (with forward: %s)",
+    async (forward) => {
+      const cluster = new TestCluster(1, { forward });
+      const { raft, journal } = await cluster.open("a");
+      const before = raft.write("before initialize");
+      await cluster.finish(raft.initialize({ a: "a:1" }));
+      // The first program of the README: nothing waits for an election.
+      expect(await cluster.finish(raft.write("x"))).toBe(2);
+      expect(await cluster.finish(before)).toBe(1);
+      expect(await cluster.finish(raft.read(() => journal.texts))).toEqual(["before initialize", "x"]);
+    },
+  );
+
+  it.each([true, false])(
+    "says what to do on a node that is in no cluster (with forward: %s)",
+    async (forward) => {
+      const cluster = new TestCluster(1, { forward });
+      const { raft } = await cluster.open("a");
+      const calls = {
+        write: raft.write("x", { timeoutMs: 500 }),
+        openSession: raft.openSession({ timeoutMs: 500 }),
+        endSession: raft.endSession(1, { timeoutMs: 500 }),
+        read: raft.read(() => 1, { timeoutMs: 500 }),
+        addLearner: raft.addLearner("b", "b:1", { timeoutMs: 500 }),
+        changeMembership: raft.changeMembership({ remove: ["b"] }, { timeoutMs: 500 }),
+        transferLeadership: raft.transferLeadership("b", { timeoutMs: 500 }),
+      };
+      for (const call of Object.values(calls)) call.catch(() => undefined);
+      await cluster.advance(450);
+      for (const [name, call] of Object.entries(calls)) {
+        const state = await Promise.race([call.catch(() => "ended"), Promise.resolve("waits")]);
+        expect([name, state]).toEqual([name, "waits"]);
+        const error = await cluster.failure(call, 600);
+        expect([name, error]).toMatchObject([
+          name,
+          { code: "NOT_LEADER", outcome: "not-done", leader: null },
+        ]);
+        expect(error.message).toContain("this node belongs to no cluster yet; call initialize to create one");
+      }
+    },
+  );
 
   it("is refused when the command is too large, while other commands of the turn are not", async () => {
     const cluster = await TestCluster.of(["a"], 1, { limits: { commandBytesMax: 10 } });

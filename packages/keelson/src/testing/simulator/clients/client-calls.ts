@@ -60,6 +60,8 @@ export interface Call {
   readonly timeoutMs: number;
   /** It is forwarded or repeated until its time limit, so a leader that steps down doesn't end it sooner. */
   readonly endsByTimeLimit?: boolean;
+  /** It was made on a node that didn't lead, so it waits while that node knows no leader. */
+  readonly waitsForLeader?: boolean;
   readonly ended: OnEnd;
   /** Whether this is one of several attempts that the maker of the call counts as one call. */
   readonly isAttempt?: boolean;

@@ -2,7 +2,8 @@
  * The calls under way in a run, and how they must end.
  *
  * - KNOWN: each call to a live process ends in bounded time: by its time limit, and a write on a node that
- *   stopped leading sooner (K3). A node that stops or closes ends all its calls first.
+ *   stopped leading, or knows that another node leads, sooner (K3). A node that stops or closes ends all its
+ *   calls first.
  *
  * A call to a process that died ends as unknown, as its client's connection would break.
  */
@@ -135,7 +136,8 @@ export class OpenCalls {
   }
 
   /**
-   * A node that stepped down ends its writes after about an election timeout, however long their time limits.
+   * A node that stepped down ends its writes after about an election timeout, however long their time limits;
+   * and a node that doesn't forward, what it held until another node leads.
    */
   #checkAfterStepDown(process: SimProcess, writes: NodeWrites, now: number): void {
     const { plan } = this.#parts;
@@ -148,7 +150,10 @@ export class OpenCalls {
     }
     const limitMs = plan.electionTimeoutMs.max / clockConditions.rate + STEP_DOWN_GRACE_MS;
     for (const call of writes.calls) {
-      const before = call.spell === writes.spell ? call.notLeadingSince : null;
+      // A call that was made while the node didn't lead is held until the node knows a leader, and then made
+      // or refused. Whether it was made while the node led in between can't be seen from here.
+      const isHeld = call.waitsForLeader === true && !process.knowsLeader;
+      const before = call.spell === writes.spell && !isHeld ? call.notLeadingSince : null;
       call.spell = writes.spell;
       call.notLeadingSince = Math.max(before ?? now, resumedAt);
       const waitedMs = now - call.notLeadingSince;

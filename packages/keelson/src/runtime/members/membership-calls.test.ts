@@ -1,0 +1,161 @@
+import { describe, expect, it } from "vitest";
+import type { ForwardRequest } from "../../codec/frame-runtime-message.ts";
+import type { Raft } from "../raft.ts";
+import { TestCluster, type TestNode } from "../test/test-cluster.ts";
+
+const THREE = ["a", "b", "c"];
+
+/** A cluster, its leader, and two nodes that don't lead. */
+async function group(): Promise<{
+  cluster: TestCluster;
+  leader: TestNode;
+  other: TestNode;
+  third: TestNode;
+}> {
+  const cluster = await TestCluster.of(THREE);
+  const leader = await cluster.leader();
+  await cluster.advance(200);
+  const [other, third] = cluster.followers(leader);
+  if (other === undefined || third === undefined) throw new Error("no followers");
+  return { cluster, leader, other, third };
+}
+
+/** Loses the next message of this type that the node sends. */
+function loseOne(node: TestNode, type: string): void {
+  let lost = 0;
+  node.transport.loses = (_to, { message }) => message.type === type && lost++ === 0;
+}
+
+describe("a call about members on a node that does not lead", () => {
+  it("adds learners and changes members at the leader", async () => {
+    const { cluster, leader, other, third } = await group();
+    for (const id of ["d", "e"]) await cluster.open(id);
+    await cluster.finish(other.raft.addLearner("d", "d:1"));
+    expect(leader.raft.metrics().config.learners).toEqual(["d"]);
+    const change = {
+      promote: ["d"],
+      add: { e: "e:1" },
+      remove: [third.id],
+      addresses: { [other.id]: "z:1" },
+    };
+    await cluster.finish(other.raft.changeMembership(change));
+    const { config, members } = leader.raft.metrics();
+    expect(config.voters).toEqual([leader.id, other.id, "d", "e"].sort());
+    expect(members.find(({ id }) => id === other.id)?.address).toBe("z:1");
+  });
+
+  it("transfers leadership, also to the node itself, and names the next leader", async () => {
+    const { cluster, other, third } = await group();
+    expect(await cluster.finish(other.raft.transferLeadership(other.id))).toBe(other.id);
+    expect((await cluster.leader()).id).toBe(other.id);
+    await cluster.advance(200);
+    const next = await cluster.finish(third.raft.transferLeadership());
+    expect(next).not.toBe(other.id);
+    expect((await cluster.leader(other.id)).id).toBe(next);
+  });
+
+  it.each<[string, (raft: Raft<string, number>, leader: string) => Promise<unknown>, string]>([
+    ["an unknown member", (raft) => raft.changeMembership({ remove: ["z"] }), "INVALID_OPTION"],
+    ["an id that can't be", (raft) => raft.changeMembership({ demote: ["no id"] }), "INVALID_OPTION"],
+    ["an address that can't be", (raft) => raft.addLearner("d", "no address"), "INVALID_OPTION"],
+    ["an id named twice", (raft) => raft.changeMembership({ remove: ["a", "a"] }), "INVALID_OPTION"],
+    ["too many ids", (raft) => raft.changeMembership({ promote: ids(257) }), "INVALID_OPTION"],
+    ["a transfer to no voter", (raft) => raft.transferLeadership("z"), "INVALID_OPTION"],
+    ["a transfer to the leader", (raft, leader) => raft.transferLeadership(leader), "INVALID_OPTION"],
+  ])("is refused for %s with the leader's own kind of error", async (_name, call, code) => {
+    const { cluster, leader, other } = await group();
+    const { lastIndex } = leader.raft.metrics();
+    expect(await cluster.failure(call(other.raft, leader.id))).toMatchObject({ code, outcome: "not-done" });
+    expect(leader.raft.metrics().lastIndex).toBe(lastIndex);
+  });
+
+  it("waits while there is no leader", async () => {
+    const { cluster, leader, other } = await group();
+    await cluster.crash(leader.id);
+    await cluster.until(() => other.raft.metrics().leader === null, "the leader to be missed");
+    await cluster.finish(other.raft.changeMembership({ demote: [leader.id] }));
+    expect((await cluster.leader()).raft.metrics().config.learners).toEqual([leader.id]);
+  });
+
+  it.each(["forward-request", "forward-reply"])("repeats a change whose %s is lost", async (type) => {
+    const { cluster, leader, other, third } = await group();
+    loseOne(type === "forward-request" ? other : leader, type);
+    await cluster.finish(other.raft.changeMembership({ remove: [third.id] }), 5000);
+    expect(leader.raft.metrics().config.voters).toEqual([leader.id, other.id].sort());
+  });
+
+  it("repeats a change whose leader was lost in the middle, at the next leader", async () => {
+    const { cluster, leader, other, third } = await group();
+    const change = other.raft.addLearner("d", "d:1");
+    change.catch(() => undefined);
+    await cluster.until(() => other.raft.metrics().config.learners.includes("d"), "the learner");
+    await cluster.crash(leader.id);
+    await cluster.open("d");
+    await cluster.finish(change);
+    const next = await cluster.leader();
+    expect([other.id, third.id]).toContain(next.id);
+    expect(next.raft.metrics().config.learners).toEqual(["d"]);
+  });
+
+  it.each(["forward-request", "forward-reply"])(
+    "does not repeat a transfer whose %s is lost",
+    async (type) => {
+      const { cluster, leader, other, third } = await group();
+      loseOne(type === "forward-request" ? other : leader, type);
+      const error = await cluster.failure(other.raft.transferLeadership(third.id), 5000);
+      expect(error).toMatchObject({ code: "OUTCOME_UNKNOWN", outcome: "unknown" });
+      const expected = type === "forward-request" ? leader : third;
+      expect((await cluster.leader()).id).toBe(expected.id);
+    },
+  );
+
+  it("lasts as long as a new member takes to catch up, while the leader says that it is under way", async () => {
+    const { cluster, leader, other } = await group();
+    const change = other.raft.changeMembership({ add: { d: "d:1" } });
+    change.catch(() => undefined);
+    await cluster.advance(100_000);
+    expect(leader.raft.metrics().config.learners).toEqual(["d"]);
+    await cluster.open("d");
+    await cluster.finish(change);
+    expect(leader.raft.metrics().config.voters).toContain("d");
+  });
+
+  it("ends at its time limit as unknown once the leader was asked", async () => {
+    const { cluster, leader, other } = await group();
+    const error = await cluster.failure(other.raft.addLearner("d", "d:1", { timeoutMs: 5000 }), 5100);
+    expect(error).toMatchObject({ code: "ABORTED", outcome: "unknown" });
+    expect(error.message).toContain("the change may still take effect");
+    expect(leader.raft.metrics().config.learners).toEqual(["d"]);
+  });
+});
+
+describe("a leader", () => {
+  it("runs a limited number of other nodes' calls about members at once, whatever they ask for", async () => {
+    const { cluster, leader, other } = await group();
+    const codes: string[] = [];
+    leader.transport.filter = (_to, { message }) => {
+      if (message.type === "forward-reply" && message.answer.type === "error")
+        codes.push(message.answer.code);
+      return true;
+    };
+    const request: Omit<ForwardRequest, "id"> = {
+      type: "forward-request",
+      ...{ from: other.id, incarnation: 7, term: leader.raft.metrics().term, waitMs: 2 ** 32 - 1 },
+      call: { type: "add-learner", id: "d", address: "d:1" },
+      payload: new Uint8Array(0),
+    };
+    for (let id = 1; id <= 200; id++) {
+      other.transport.send(leader.id, { message: { ...request, id }, records: [] });
+    }
+    await cluster.advance(1000);
+    expect(codes.filter((code) => code === "OVERLOADED")).toHaveLength(200 - 64);
+    // They end with their time, and the leader takes others.
+    await cluster.open("d");
+    await cluster.advance(1000);
+    await cluster.finish(other.raft.addLearner("d", "d:1"));
+  });
+});
+
+function ids(count: number): string[] {
+  return Array.from({ length: count }, (_, at) => `n${String(at)}`);
+}
