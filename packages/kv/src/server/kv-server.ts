@@ -28,6 +28,7 @@ import type { KvCommand, KvResult } from "../store/commands.ts";
 import { HttpServer } from "../http/http-server.ts";
 import { dataDirectory } from "../node/data-directory.ts";
 import { LineServer } from "../line/line-server.ts";
+import { kvNodeOf } from "../node/kv-node.ts";
 import { RemovalWatch } from "../node/removal-watch.ts";
 import type { ServerSettings } from "./server-settings.ts";
 import { StateDirectory } from "../store/state-directory.ts";
@@ -116,7 +117,7 @@ export class KvServer {
         throw new NoClusterError();
       const removal = new RemovalWatch(settings.id);
       void removal.follow(raft.changes());
-      const serving = { node: raft, store, removal, snapshots };
+      const serving = { node: kvNodeOf(raft, settings.forward), store, removal, snapshots };
       line.serve(serving);
       http.serve(serving);
       return new KvServer(line, http, raft, startedEmpty);

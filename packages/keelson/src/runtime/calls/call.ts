@@ -143,8 +143,8 @@ export function describeCancellation(cancellation: Cancellation): string {
 
 /** Why no leader became known to a node that is in no cluster, and what to do; for `NotLeaderError`. */
 export const NO_CLUSTER =
-  "this node belongs to no cluster yet; call initialize to create one, or add the node to a cluster by calling " +
-  "addLearner or changeMembership at a member";
+  "this node belongs to no cluster yet. To create one, call initialize, or open the nodes with members and wait " +
+  "until all of them run; to join one, call addLearner or changeMembership at a member of it";
 
 /** The reason that the caller's signal gave, as the `cause` of an error. */
 export function causeOf(cancellation: Cancellation): ErrorOptions {

@@ -130,7 +130,7 @@ describe("write", () => {
           name,
           { code: "NOT_LEADER", outcome: "not-done", leader: null },
         ]);
-        expect(error.message).toContain("this node belongs to no cluster yet; call initialize to create one");
+        expect(error.message).toContain("this node belongs to no cluster yet. To create one, call initialize");
       }
     },
   );
