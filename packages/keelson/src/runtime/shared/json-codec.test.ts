@@ -121,8 +121,13 @@ describe("the JSON codec", () => {
     expect(refusal(ring).message).toContain("or refers to itself");
   });
 
-  it("refuses in bounded time a value whose text would have no bound", () => {
-    let value: unknown = [];
+  it("refuses a value whose text would be longer than any entry", () => {
+    const text = "x".repeat(2 ** 20);
+    const ofTexts = (count: number): unknown[] => Array.from({ length: count }, () => text);
+    expect(roundTrip(ofTexts(15))).toEqual(ofTexts(15));
+    expect(refusal(ofTexts(16)).message).toContain("more than 16777216 characters");
+    // Doubled at each level, it would have 2^100 texts.
+    let value: unknown = text;
     for (let level = 0; level < 100; level++) value = [value, value];
     expect(refusal(value).message).toContain("more than 16777216 characters");
   });

@@ -215,8 +215,10 @@ describe("a result", () => {
         return list;
       });
     });
-    const results = await cluster.finish(Promise.all([1, 2, 3].map((command) => leader.write(command))));
-    expect(results).toEqual([[1], [1, 2], [1, 2, 3]]);
+    const session = await cluster.finish(leader.openSession());
+    const writing = [leader.write(1), leader.write(2), session.write(3), session.write(4)];
+    const results = await cluster.finish(Promise.all(writing));
+    expect(results).toEqual([[1], [1, 2], [1, 2, 3], [1, 2, 3, 4]]);
   });
 
   it("can be changed by its caller on the leader without a change of the state", async () => {
@@ -227,8 +229,10 @@ describe("a result", () => {
         return list;
       });
     });
+    const session = await cluster.finish(leader.openSession());
     (await cluster.finish(leader.write(1))).push(1000);
-    expect(await cluster.finish(other.write(2))).toEqual([1, 2]);
+    (await cluster.finish(session.write(2))).push(1000);
+    expect(await cluster.finish(other.write(3))).toEqual([1, 2, 3]);
   });
 
   it("has the same shape for a caller on the leader and on another node, with a codec of one's own", async () => {
