@@ -9,21 +9,126 @@ import type { LogIndex, NodeId } from "./core/position.ts";
  */
 export type Outcome = "not-done" | "unknown" | "done";
 
+/** Names the kind of an error: each class has one. Doesn't change between versions, unlike the message. */
+export type ErrorCode =
+  | "ABORTED"
+  | "ALREADY_INITIALIZED"
+  | "ANSWER_FORGOTTEN"
+  | "CATCH_UP_TIMEOUT"
+  | "CHANGE_REFUSED"
+  | "CLOSED"
+  | "COMMAND_INVALID"
+  | "COMMAND_LOST"
+  | "COMMAND_REJECTED"
+  | "COMMAND_TOO_LARGE"
+  | "CORRUPT_LOG"
+  | "CORRUPT_SNAPSHOT"
+  | "DECODE"
+  | "DIRECTORY_LOCKED"
+  | "FORWARDED_CALL"
+  | "INVALID_OPTION"
+  | "LISTEN_FAILED"
+  | "LOG_COMPACTED"
+  | "LOST_ENTRIES"
+  | "NODE_FAILED"
+  | "NOT_LEADER"
+  | "OUTCOME_UNKNOWN"
+  | "OVERLOADED"
+  | "REMOVED"
+  | "RESULT_UNAVAILABLE"
+  | "SESSION_EXPIRED"
+  | "SNAPSHOT_FAILED"
+  | "STATE_MACHINE_FAILED"
+  | "STORAGE_FAILED"
+  | "TRANSFERRING"
+  | "TRANSFER_FAILED"
+  | "WRONG_IDENTITY";
+
 /**
- * The base class of every error that Keelson throws or rejects with on purpose. Tell them apart by `code`.
+ * The base class of every error that Keelson throws or rejects with on purpose. `isRaftError` narrows to the union of
+ * its subclasses, so that a `switch` over `code` gives each case the fields of its class.
  */
-export class RaftError extends Error {
+export abstract class RaftError extends Error {
   override readonly name: string = "RaftError";
-  /** Names the kind of error. Doesn't change between versions, unlike the message. */
-  readonly code: string;
-  /** Whether the call took effect. */
+  abstract readonly code: ErrorCode;
+  /**
+   * Whether the same call may succeed if it is made again a little later, on this node. If not, something has to be
+   * changed first: the command, an option, the session, or the node that is asked. It says nothing about what the
+   * failed call did: that is `outcome`. After "unknown", a command that is written again may take effect twice,
+   * unless it is sent in the same session.
+   */
+  abstract readonly retryable: boolean;
+  /**
+   * Whether the call took effect. "done" isn't a failure of the call: of a rejected command, for example, it says
+   * that the command was applied, and `apply` threw.
+   */
   readonly outcome: Outcome;
 
-  constructor(code: string, outcome: Outcome, message: string, options?: ErrorOptions) {
+  constructor(outcome: Outcome, message: string, options?: ErrorOptions) {
     super(message, options);
-    this.code = code;
     this.outcome = outcome;
   }
+}
+
+/** All classes of errors, as a union that `code` tells apart. */
+export type KnownRaftError =
+  | NotLeaderError
+  | TransferringError
+  | TransferFailedError
+  | ChangeRefusedError
+  | CatchUpTimeoutError
+  | OutcomeUnknownError
+  | CommandLostError
+  | OverloadedError
+  | CommandTooLargeError
+  | CommandInvalidError
+  | CommandRejectedError
+  | ResultUnavailableError
+  | SessionExpiredError
+  | AnswerForgottenError
+  | ClosedError
+  | AbortedError
+  | StorageFailedError
+  | StateMachineFailedError
+  | NodeFailedError
+  | LostEntriesError
+  | AlreadyInitializedError
+  | InvalidOptionError
+  | ListenFailedError
+  | CorruptLogError
+  | SnapshotFailedError
+  | LogCompactedError
+  | CorruptSnapshotError
+  | WrongIdentityError
+  | DirectoryLockedError
+  | DecodeError
+  | RemovedError
+  | ForwardedCallError;
+
+/**
+ * Whether this is an error of the library.
+ *
+ * @example
+ * ```ts
+ * try {
+ *   await raft.write(command);
+ * } catch (error) {
+ *   if (!isRaftError(error)) throw error;
+ *   switch (error.code) {
+ *     case "NOT_LEADER":
+ *       console.log("ask", error.leader?.address);
+ *       break;
+ *     case "SESSION_EXPIRED":
+ *       console.log("open another session than", error.session);
+ *       break;
+ *     default:
+ *       if (!error.retryable || error.outcome !== "not-done") throw error;
+ *   }
+ * }
+ * ```
+ */
+export function isRaftError(thrown: unknown): thrown is KnownRaftError {
+  return thrown instanceof RaftError;
 }
 
 /** Where the leader is, as far as this node knows. */
@@ -45,6 +150,8 @@ export interface LeaderHint {
  */
 export class NotLeaderError extends RaftError {
   override readonly name = "NotLeaderError";
+  override readonly code = "NOT_LEADER";
+  override readonly retryable = true;
   /**
    * The leader, as far as this node knows; null: no leader is known at the moment, so
    * try again a little later.
@@ -55,8 +162,34 @@ export class NotLeaderError extends RaftError {
   constructor(leader: LeaderHint | null, options: ErrorOptions & { readonly why?: string } = {}) {
     const { why, ...rest } = options;
     const text = leader === null ? "no leader is known at the moment" : `the leader is ${leader.id}`;
-    super("NOT_LEADER", "not-done", why === undefined ? text : `${text}: ${why}`, rest);
+    super("not-done", why === undefined ? text : `${text}: ${why}`, rest);
     this.leader = leader;
+  }
+}
+
+/** This node was removed from its cluster, and will never serve the call. Nothing was done; ask a member. */
+export class RemovedError extends RaftError {
+  override readonly name = "RemovedError";
+  override readonly code = "REMOVED";
+  override readonly retryable = false;
+  constructor(id: NodeId) {
+    super("not-done", `${id} is no member of the cluster any more; ask another node`);
+  }
+}
+
+/**
+ * The leader ended a call that this node had forwarded, with an error whose code this version of Keelson doesn't
+ * know: the leader runs another version.
+ */
+export class ForwardedCallError extends RaftError {
+  override readonly name = "ForwardedCallError";
+  override readonly code = "FORWARDED_CALL";
+  override readonly retryable = false;
+  /** The code of the leader's error. */
+  readonly leaderCode: string;
+  constructor(leaderCode: string, outcome: Outcome, message: string) {
+    super(outcome, `at the leader: ${message}`);
+    this.leaderCode = leaderCode;
   }
 }
 
@@ -65,8 +198,10 @@ export class NotLeaderError extends RaftError {
  */
 export class TransferringError extends RaftError {
   override readonly name = "TransferringError";
+  override readonly code = "TRANSFERRING";
+  override readonly retryable = true;
   constructor(message: string) {
-    super("TRANSFERRING", "not-done", message);
+    super("not-done", message);
   }
 }
 
@@ -77,8 +212,10 @@ export class TransferringError extends RaftError {
  */
 export class TransferFailedError extends RaftError {
   override readonly name = "TransferFailedError";
+  override readonly code = "TRANSFER_FAILED";
+  override readonly retryable = true;
   constructor(message: string, outcome: "not-done" | "unknown" = "not-done", options?: ErrorOptions) {
-    super("TRANSFER_FAILED", outcome, message, options);
+    super(outcome, message, options);
   }
 }
 
@@ -88,8 +225,10 @@ export class TransferFailedError extends RaftError {
  */
 export class ChangeRefusedError extends RaftError {
   override readonly name = "ChangeRefusedError";
+  override readonly code = "CHANGE_REFUSED";
+  override readonly retryable = true;
   constructor(message: string) {
-    super("CHANGE_REFUSED", "not-done", message);
+    super("not-done", message);
   }
 }
 
@@ -100,8 +239,10 @@ export class ChangeRefusedError extends RaftError {
  */
 export class CatchUpTimeoutError extends RaftError {
   override readonly name = "CatchUpTimeoutError";
+  override readonly code = "CATCH_UP_TIMEOUT";
+  override readonly retryable = true;
   constructor(message: string, outcome: "not-done" | "unknown" = "not-done", options?: ErrorOptions) {
-    super("CATCH_UP_TIMEOUT", outcome, message, options);
+    super(outcome, message, options);
   }
 }
 
@@ -111,41 +252,49 @@ export class CatchUpTimeoutError extends RaftError {
  */
 export class OutcomeUnknownError extends RaftError {
   override readonly name = "OutcomeUnknownError";
+  override readonly code = "OUTCOME_UNKNOWN";
+  override readonly retryable = true;
   constructor(message: string, options?: ErrorOptions) {
-    super("OUTCOME_UNKNOWN", "unknown", message, options);
+    super("unknown", message, options);
   }
 }
 
 /** Another leader's entry took the command's place in the log: the command will never take effect. */
 export class CommandLostError extends RaftError {
   override readonly name = "CommandLostError";
+  override readonly code = "COMMAND_LOST";
+  override readonly retryable = true;
   constructor(message: string, options?: ErrorOptions) {
-    super("COMMAND_LOST", "not-done", message, options);
+    super("not-done", message, options);
   }
 }
 
 /** A limit on concurrent work is reached. Nothing was done; slow down and try again. */
 export class OverloadedError extends RaftError {
   override readonly name = "OverloadedError";
+  override readonly code = "OVERLOADED";
+  override readonly retryable = true;
   constructor(message: string, options?: ErrorOptions) {
-    super("OVERLOADED", "not-done", message, options);
+    super("not-done", message, options);
   }
 }
 
 /** The encoded command is larger than the limit. Nothing was done, and a retry will not help. */
 export class CommandTooLargeError extends RaftError {
   override readonly name = "CommandTooLargeError";
+  override readonly code = "COMMAND_TOO_LARGE";
+  override readonly retryable = false;
   /** The size of the encoded command. */
   readonly bytes: number;
-  /** The limit: `limits.commandBytesMax`, or what one message to the leader can carry. */
-  readonly bytesMax: number;
+  /**
+   * The limit: `limits.commandBytesMax`, or what one message to the leader can carry. null: it is the
+   * leader's `limits.commandBytesMax`, which is lower than this node's.
+   */
+  readonly bytesMax: number | null;
   /** `what`: which limit that is. */
-  constructor(bytes: number, bytesMax: number, what = "limits.commandBytesMax") {
-    super(
-      "COMMAND_TOO_LARGE",
-      "not-done",
-      `the command has ${String(bytes)} bytes; the limit is ${String(bytesMax)} (${what})`,
-    );
+  constructor(bytes: number, bytesMax: number | null, what = "limits.commandBytesMax") {
+    const limit = bytesMax === null ? "the leader's limit is lower" : `the limit is ${String(bytesMax)}`;
+    super("not-done", `the command has ${String(bytes)} bytes; ${limit} (${what})`);
     this.bytes = bytes;
     this.bytesMax = bytesMax;
   }
@@ -164,10 +313,12 @@ export interface CommandIssue {
  */
 export class CommandInvalidError extends RaftError {
   override readonly name = "CommandInvalidError";
+  override readonly code = "COMMAND_INVALID";
+  override readonly retryable = false;
   /** Why, at least one reason. The message has the first few. */
   readonly issues: readonly CommandIssue[];
   constructor(issues: readonly CommandIssue[], options?: ErrorOptions) {
-    super("COMMAND_INVALID", "not-done", `the command is invalid: ${textOfIssues(issues)}`, options);
+    super("not-done", `the command is invalid: ${textOfIssues(issues)}`, options);
     this.issues = issues;
   }
 }
@@ -203,8 +354,10 @@ function textOfPath(path: readonly (string | number)[]): string {
  */
 export class CommandRejectedError extends RaftError {
   override readonly name = "CommandRejectedError";
+  override readonly code = "COMMAND_REJECTED";
+  override readonly retryable = false;
   constructor(cause: unknown) {
-    super("COMMAND_REJECTED", "done", `the state machine rejected the command: ${textOfThrown(cause)}`, {
+    super("done", `the state machine rejected the command: ${textOfThrown(cause)}`, {
       cause,
     });
   }
@@ -216,8 +369,10 @@ export class CommandRejectedError extends RaftError {
  */
 export class ResultUnavailableError extends RaftError {
   override readonly name = "ResultUnavailableError";
+  override readonly code = "RESULT_UNAVAILABLE";
+  override readonly retryable = false;
   constructor(message: string, options?: ErrorOptions) {
-    super("RESULT_UNAVAILABLE", "done", message, options);
+    super("done", message, options);
   }
 }
 
@@ -229,11 +384,12 @@ export class ResultUnavailableError extends RaftError {
  */
 export class SessionExpiredError extends RaftError {
   override readonly name = "SessionExpiredError";
+  override readonly code = "SESSION_EXPIRED";
+  override readonly retryable = false;
   /** The id of the session. */
   readonly session: number;
   constructor(session: number, outcome: Outcome = "not-done", options?: ErrorOptions) {
     super(
-      "SESSION_EXPIRED",
       outcome,
       outcome === "not-done"
         ? `session ${String(session)} has ended; open another`
@@ -251,13 +407,14 @@ export class SessionExpiredError extends RaftError {
  */
 export class AnswerForgottenError extends RaftError {
   override readonly name = "AnswerForgottenError";
+  override readonly code = "ANSWER_FORGOTTEN";
+  override readonly retryable = false;
   constructor(session: number, sequence: number, outcome: "done" | "unknown") {
     const reason =
       outcome === "done"
         ? "it took effect, and its result was too large to keep"
         : "the client said before that it has its answer";
     super(
-      "ANSWER_FORGOTTEN",
       outcome,
       `the answer to command ${String(sequence)} of session ${String(session)} is not kept any more: ${reason}`,
     );
@@ -267,17 +424,18 @@ export class AnswerForgottenError extends RaftError {
 /** The node is closed, or is being closed. */
 export class ClosedError extends RaftError {
   override readonly name = "ClosedError";
+  override readonly code = "CLOSED";
+  override readonly retryable = false;
   constructor(outcome: Outcome = "not-done", options?: ErrorOptions) {
-    super("CLOSED", outcome, "the node is closed or closing", options);
+    super(outcome, "the node is closed or closing", options);
   }
 }
 
 /** The caller stopped waiting, by its `signal` or by the time limit. */
 export class AbortedError extends RaftError {
   override readonly name = "AbortedError";
-  constructor(outcome: Outcome, message: string, options?: ErrorOptions) {
-    super("ABORTED", outcome, message, options);
-  }
+  override readonly code = "ABORTED";
+  override readonly retryable = true;
 }
 
 /**
@@ -286,16 +444,20 @@ export class AbortedError extends RaftError {
  */
 export class StorageFailedError extends RaftError {
   override readonly name = "StorageFailedError";
+  override readonly code = "STORAGE_FAILED";
+  override readonly retryable = false;
   constructor(message: string, outcome: Outcome, options?: ErrorOptions) {
-    super("STORAGE_FAILED", outcome, message, options);
+    super(outcome, message, options);
   }
 }
 
 /** The state machine itself failed, for example its disk, so the node stopped. */
 export class StateMachineFailedError extends RaftError {
   override readonly name = "StateMachineFailedError";
+  override readonly code = "STATE_MACHINE_FAILED";
+  override readonly retryable = false;
   constructor(message: string, outcome: Outcome, options?: ErrorOptions) {
-    super("STATE_MACHINE_FAILED", outcome, message, options);
+    super(outcome, message, options);
   }
 }
 
@@ -305,8 +467,10 @@ export class StateMachineFailedError extends RaftError {
  */
 export class NodeFailedError extends RaftError {
   override readonly name = "NodeFailedError";
+  override readonly code = "NODE_FAILED";
+  override readonly retryable = false;
   constructor(message: string, outcome: Outcome, options?: ErrorOptions) {
-    super("NODE_FAILED", outcome, message, options);
+    super(outcome, message, options);
   }
 }
 
@@ -317,38 +481,48 @@ export class NodeFailedError extends RaftError {
  */
 export class LostEntriesError extends RaftError {
   override readonly name = "LostEntriesError";
+  override readonly code = "LOST_ENTRIES";
+  override readonly retryable = false;
   constructor(message: string, outcome: Outcome, options?: ErrorOptions) {
-    super("LOST_ENTRIES", outcome, message, options);
+    super(outcome, message, options);
   }
 }
 
 /** `initialize` was called on a node that already belongs to a cluster, which began with other members. */
 export class AlreadyInitializedError extends RaftError {
   override readonly name = "AlreadyInitializedError";
+  override readonly code = "ALREADY_INITIALIZED";
+  override readonly retryable = false;
   constructor(message: string) {
-    super("ALREADY_INITIALIZED", "not-done", message);
+    super("not-done", message);
   }
 }
 
 /** An option or argument is invalid. The message names it, and says what would be valid. */
 export class InvalidOptionError extends RaftError {
   override readonly name = "InvalidOptionError";
+  override readonly code = "INVALID_OPTION";
+  override readonly retryable = false;
   constructor(message: string) {
-    super("INVALID_OPTION", "not-done", message);
+    super("not-done", message);
   }
 }
 
 /** The node can't listen at its address. The message says why, and what to do; `cause` has the system's `code`. */
 export class ListenFailedError extends RaftError {
   override readonly name = "ListenFailedError";
+  override readonly code = "LISTEN_FAILED";
+  override readonly retryable = true;
   constructor(message: string, options?: ErrorOptions) {
-    super("LISTEN_FAILED", "not-done", message, options);
+    super("not-done", message, options);
   }
 }
 
 /** Stored data that was once durable is damaged. The node refuses to start, or stops. */
 export class CorruptLogError extends RaftError {
   override readonly name = "CorruptLogError";
+  override readonly code = "CORRUPT_LOG";
+  override readonly retryable = false;
   /** The path of the damaged file. */
   readonly file: string;
   /** Where in the file, in bytes. */
@@ -356,7 +530,7 @@ export class CorruptLogError extends RaftError {
   /** The first entry that is affected; null: it can't be determined. */
   readonly index: number | null;
   constructor(file: string, offset: number, index: number | null, message: string, options?: ErrorOptions) {
-    super("CORRUPT_LOG", "not-done", message, options);
+    super("not-done", message, options);
     this.file = file;
     this.offset = offset;
     this.index = index;
@@ -370,19 +544,22 @@ export class CorruptLogError extends RaftError {
  */
 export class SnapshotFailedError extends RaftError {
   override readonly name = "SnapshotFailedError";
+  override readonly code = "SNAPSHOT_FAILED";
+  override readonly retryable = true;
   constructor(message: string, outcome: "not-done" | "unknown" = "not-done", options?: ErrorOptions) {
-    super("SNAPSHOT_FAILED", outcome, message, options);
+    super(outcome, message, options);
   }
 }
 
 /** The requested entry is no longer in the log: the log was compacted past it, and a snapshot covers it. */
 export class LogCompactedError extends RaftError {
   override readonly name = "LogCompactedError";
+  override readonly code = "LOG_COMPACTED";
+  override readonly retryable = false;
   /** The first entry that the log still holds. */
   readonly firstIndex: LogIndex;
   constructor(wanted: LogIndex, firstIndex: LogIndex) {
     super(
-      "LOG_COMPACTED",
       "not-done",
       `entry ${String(wanted)} is gone from the log, which begins at ${String(firstIndex)}: a snapshot covers what came before`,
     );
@@ -393,6 +570,8 @@ export class LogCompactedError extends RaftError {
 /** A stored snapshot is damaged, incomplete, or of another version of the format. */
 export class CorruptSnapshotError extends RaftError {
   override readonly name = "CorruptSnapshotError";
+  override readonly code = "CORRUPT_SNAPSHOT";
+  override readonly retryable = false;
   /** The path of the damaged file. */
   readonly file: string;
   /** Where in the file, in bytes. */
@@ -408,7 +587,7 @@ export class CorruptSnapshotError extends RaftError {
     message: string,
     options: ErrorOptions & { readonly otherVersion?: number } = {},
   ) {
-    super("CORRUPT_SNAPSHOT", "not-done", message, options);
+    super("not-done", message, options);
     this.file = file;
     this.offset = offset;
     this.otherVersion = options.otherVersion ?? null;
@@ -418,24 +597,30 @@ export class CorruptSnapshotError extends RaftError {
 /** The directory belongs to another node or another cluster. */
 export class WrongIdentityError extends RaftError {
   override readonly name = "WrongIdentityError";
+  override readonly code = "WRONG_IDENTITY";
+  override readonly retryable = false;
   constructor(message: string) {
-    super("WRONG_IDENTITY", "not-done", message);
+    super("not-done", message);
   }
 }
 
 /** Another process is using the directory. */
 export class DirectoryLockedError extends RaftError {
   override readonly name = "DirectoryLockedError";
+  override readonly code = "DIRECTORY_LOCKED";
+  override readonly retryable = true;
   constructor(message: string, options?: ErrorOptions) {
-    super("DIRECTORY_LOCKED", "not-done", message, options);
+    super("not-done", message, options);
   }
 }
 
 /** Bytes could not be decoded: of a frame, a record or a payload. */
 export class DecodeError extends RaftError {
   override readonly name = "DecodeError";
+  override readonly code = "DECODE";
+  override readonly retryable = false;
   constructor(message: string, options?: ErrorOptions) {
-    super("DECODE", "not-done", message, options);
+    super("not-done", message, options);
   }
 }
 

@@ -3,17 +3,7 @@
  * clients that still know its address would wait until they time out. The servers ask here first, and refuse
  * such reads at once.
  */
-import { RaftError, type RaftChange } from "keelson";
-
-/**
- * This node was removed from its cluster and will never serve the request. Nothing was done. Ask a member.
- */
-export class RemovedError extends RaftError {
-  override readonly name = "RemovedError";
-  constructor(id: string) {
-    super("REMOVED", "not-done", `${id} is no member of the cluster any more; ask another node`);
-  }
-}
+import { RemovedError, type RaftChange } from "keelson";
 
 /** Whether this node was removed from its cluster, as of the last change of members that it has seen. */
 export class RemovalWatch {

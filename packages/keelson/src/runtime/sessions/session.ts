@@ -6,6 +6,7 @@ import type { SessionCommandId } from "../../codec/session-entry.ts";
 import type { LogIndex } from "../../core/position.ts";
 import {
   NotLeaderError,
+  type ErrorCode,
   OutcomeUnknownError,
   OverloadedError,
   RaftError,
@@ -172,7 +173,7 @@ export async function openSession<Command, Result>(
 }
 
 /** Errors after which another attempt may succeed: no leader, a lost leadership, or an answer that was lost. */
-const RETRYABLE_CODES = new Set(["NOT_LEADER", "TRANSFERRING", "COMMAND_LOST", "OUTCOME_UNKNOWN"]);
+const RETRYABLE_CODES = new Set<ErrorCode>(["NOT_LEADER", "TRANSFERRING", "COMMAND_LOST", "OUTCOME_UNKNOWN"]);
 
 /**
  * Repeats an attempt until its outcome is known, it fails in a way that no retry can change, or

@@ -15,17 +15,26 @@ import {
   AnswerForgottenError,
   CatchUpTimeoutError,
   ChangeRefusedError,
+  ClosedError,
   CommandInvalidError,
+  CommandLostError,
   CommandRejectedError,
+  ForwardedCallError,
   InvalidOptionError,
   CommandTooLargeError,
+  LostEntriesError,
+  NodeFailedError,
   NotLeaderError,
   OutcomeUnknownError,
   OverloadedError,
   RaftError,
   ResultUnavailableError,
   SessionExpiredError,
+  StateMachineFailedError,
+  StorageFailedError,
   TransferFailedError,
+  TransferringError,
+  type ErrorCode,
   type LeaderHint,
   type Outcome,
 } from "../../errors.ts";
@@ -64,7 +73,7 @@ const CALLS_PER_TURN = 128;
  * doesn't lead, or is about to stop. All others would be the same at every leader, or ask the caller to slow
  * down.
  */
-const RETRYABLE_CODES = new Set([
+const RETRYABLE_CODES = new Set<ErrorCode>([
   "NOT_LEADER",
   "TRANSFERRING",
   "COMMAND_LOST",
@@ -78,7 +87,7 @@ const RETRYABLE_CODES = new Set([
  * Errors with which a busy leader refuses a new call, which its caller should give up or make later. A call
  * whose outcome is open is attempted again, to learn it: the change that is under way may be its own.
  */
-const BUSY_CODES = new Set(["OVERLOADED", "CHANGE_REFUSED"]);
+const BUSY_CODES = new Set<ErrorCode>(["OVERLOADED", "CHANGE_REFUSED"]);
 
 export interface CallForwarderParts {
   readonly core: RaftNode;
@@ -214,10 +223,7 @@ export class CallForwarder implements LeaderCalls {
       this.#settle(pending, () => pending.forwardable.decodeReply(answer.index, payload));
       return;
     }
-    this.#attemptFailed(
-      pending,
-      errorOf(pending.forwardable.request, answer.code, answer.outcome, textOf(payload)),
-    );
+    this.#attemptFailed(pending, errorOf(pending.forwardable, answer.code, answer.outcome, textOf(payload)));
   }
 
   /** The leader is still working on these calls. */
@@ -492,8 +498,13 @@ function whatOf({ type }: ForwardedCall): string {
 }
 
 /** Makes of the leader's error the one that the caller would have got on the leader. */
-function errorOf(call: ForwardedCall, code: string, outcome: Outcome, text: string): RaftError {
-  const session = call.type === "session-write" ? call.session : { id: 0, sequence: 0 };
+function errorOf(
+  { request, payload }: ForwardableCall<unknown>,
+  code: string,
+  outcome: Outcome,
+  text: string,
+): RaftError {
+  const session = request.type === "session-write" ? request.session : { id: 0, sequence: 0 };
   switch (code) {
     case "COMMAND_REJECTED":
       return new CommandRejectedError(text);
@@ -502,6 +513,8 @@ function errorOf(call: ForwardedCall, code: string, outcome: Outcome, text: stri
     case "RESULT_UNAVAILABLE":
     case "RESULT_NOT_SENT": // by earlier versions of the leader
       return new ResultUnavailableError(text);
+    case "COMMAND_TOO_LARGE":
+      return new CommandTooLargeError(payload.length, null);
     case "OVERLOADED":
       return new OverloadedError(text);
     case "INVALID_OPTION":
@@ -518,7 +531,34 @@ function errorOf(call: ForwardedCall, code: string, outcome: Outcome, text: stri
       return new AnswerForgottenError(session.id, session.sequence, outcome === "done" ? "done" : "unknown");
     default:
       if (outcome === "unknown") return new OutcomeUnknownError(`at the leader: ${text}`);
-      return new RaftError(code, outcome, `at the leader: ${text}`);
+      return refusalOf(code, text) ?? new ForwardedCallError(code, outcome, text);
+  }
+}
+
+/** The error for a call that certainly had no effect, for a reason that is about the node that was asked. */
+function refusalOf(code: string, text: string): RaftError | null {
+  const message = `at the leader: ${text}`;
+  switch (code) {
+    case "NOT_LEADER":
+      return new NotLeaderError(null);
+    case "TRANSFERRING":
+      return new TransferringError(message);
+    case "COMMAND_LOST":
+      return new CommandLostError(message);
+    case "CLOSED":
+      return new ClosedError();
+    case "STORAGE_FAILED":
+      return new StorageFailedError(message, "not-done");
+    case "STATE_MACHINE_FAILED":
+      return new StateMachineFailedError(message, "not-done");
+    case "NODE_FAILED":
+      return new NodeFailedError(message, "not-done");
+    case "LOST_ENTRIES":
+      return new LostEntriesError(message, "not-done");
+    case "ABORTED":
+      return new AbortedError("not-done", message);
+    default:
+      return null;
   }
 }
 

@@ -18,6 +18,7 @@ import {
   CommandRejectedError,
   InvalidOptionError,
   OverloadedError,
+  NotLeaderError,
   RaftError,
   ResultUnavailableError,
 } from "../../errors.ts";
@@ -119,7 +120,7 @@ export class ForwardedCallServer<Command, Result> {
     if (request.term !== this.#term || !this.#isFirst(request)) return;
     const { core } = this.#parts;
     if (core.role !== "leader" || core.term !== request.term) {
-      this.#replyError(request, new RaftError("NOT_LEADER", "not-done", "it does not lead any more"));
+      this.#replyError(request, new NotLeaderError(null));
       return;
     }
     this.#running.add(request);

@@ -130,7 +130,9 @@ describe("write", () => {
           name,
           { code: "NOT_LEADER", outcome: "not-done", leader: null },
         ]);
-        expect(error.message).toContain("this node belongs to no cluster yet. To create one, call initialize");
+        expect(error.message).toContain(
+          "this node belongs to no cluster yet. To create one, call initialize",
+        );
       }
     },
   );
