@@ -101,7 +101,10 @@ export class NodeState {
 
   // Volatile state.
 
-  /** What this node is at the moment, with the state of that role. Replaced as a whole. */
+  /**
+   * What this node is at the moment, with the state of that role. While the role lasts, its state changes in
+   * place. A change of role replaces the whole object, so that nothing of the earlier role survives.
+   */
   role: RoleState = FOLLOWER;
   /**
    * The leader of the current term, this node included; null: not known. A candidate or pre-candidate has
