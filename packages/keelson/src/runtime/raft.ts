@@ -170,11 +170,12 @@ export class Raft<Command, Result> implements AsyncDisposable {
   /**
    * Runs `query` on this node's own state, on any node, once that state holds every write that was answered
    * before the call. `consistency` chooses a weaker guarantee. While no leader is known the read waits for
-   * one, up to the time limit. The query runs between two commands; after an `await` of its own it may see
-   * later ones.
+   * one, up to the time limit. A `stale` read needs no leader; any other is refused at once by a node that
+   * belongs to no cluster. The query runs between two commands; after an `await` of its own it may see later
+   * ones.
    *
-   * @throws NotLeaderError no leader emerged; OverloadedError, AbortedError, ClosedError; whatever `query`
-   *   throws
+   * @throws NotLeaderError no leader emerged, or the node belongs to no cluster; OverloadedError,
+   *   AbortedError, ClosedError, InvalidOptionError; the node's error if it fails; whatever `query` throws
    *
    * @example
    * ```ts
