@@ -85,7 +85,8 @@ export interface TransportHost {
    */
   refusalOf?(peer: PeerInfo, isVouchedFor: boolean): string | null;
   /**
-   * The id of another node's store, for the hello to it; null: not known. Absent: none is known.
+   * The store id of the node `id`, as far as this node knows; null: not known. Absent: none is known. The
+   * hello to that node names it: if it is right, this node is vouched for there (`isVouchedFor` above).
    */
   storeIdOf?(id: NodeId): string | null;
   /**
