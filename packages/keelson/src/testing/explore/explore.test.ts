@@ -72,6 +72,17 @@ describe("an exploration", () => {
     expect(result.states).toBeGreaterThan(10);
   });
 
+  it.each<[keyof Bounds, number, number]>([
+    ["transfers", 100, 180],
+    ["reads", 200, 30_000],
+  ])("counts %s, so that a bound on them holds", (kind, ...statesMin) => {
+    const tiny = { nodes: 2, initializedNodes: 2, proposals: 0 };
+    for (const [at, min] of statesMin.entries()) {
+      const { states, complete } = explore({ ...tiny, [kind]: at + 1 }, 40_000);
+      expect({ complete, isEnough: states >= min }).toEqual({ complete: true, isEnough: true });
+    }
+  });
+
   it.each<[string, Partial<Bounds>]>([
     ["pre-vote and check-quorum", { preVote: true, checkQuorum: true, terms: 2 }],
     ["crashes", { crashes: 1, terms: 2 }],

@@ -62,7 +62,7 @@ export class CanonicalStates {
   #renamed(state: GroupState, by: number, renaming: readonly number[]): number[] {
     const { hosts, messages, histories } = this.#cache;
     const first = HOSTS + this.#nodes;
-    const after = [histories.renamed(by, state[HISTORY] ?? -1), state[COUNTS] ?? 0];
+    const after = [histories.renamed(by, state[HISTORY] ?? -1), ...state.slice(COUNTS, HOSTS)];
     for (let place = 0; place < this.#nodes; place++) {
       after[HOSTS + (renaming[place] ?? -1)] = hosts.renamed(by, state[HOSTS + place] ?? -1);
     }
