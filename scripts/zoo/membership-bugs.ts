@@ -157,11 +157,32 @@ export const MEMBERSHIP_BUGS: readonly Bug[] = [
     to: "if (this.isSoleVoter) return now;",
   },
   {
+    code: "L5c",
+    title: "A follower that learned the next term from an answer votes while its old leader has a lease",
+    file: "core/election.ts",
+    from: "return state.leaderId === null && !keepsLeader;",
+    to: "return state.leaderId === null;",
+  },
+  {
+    code: "L5d",
+    title: "The lease allows for a slow clock of the leader, and not for a fast one of a follower",
+    file: "core/reads.ts",
+    from: "const leaseMs = (electionTimeoutMs.min * (1 - clockDriftMax)) / (1 + clockDriftMax);",
+    to: "const leaseMs = electionTimeoutMs.min * (1 - clockDriftMax);",
+  },
+  {
     code: "L6",
     title: "A leader answers reads from its lease during a leadership transfer",
     file: "core/reads.ts",
     from: "if (leader.leaseIsVoid || leader.transfer !== null) return null;",
     to: "",
+  },
+  {
+    code: "L6b",
+    title: "A leader whose transfer took too long has its lease back, though TimeoutNow is on its way",
+    file: "core/transfer.ts",
+    from: "    leader.transfer = null;\n    return;",
+    to: "    leader.transfer = null;\n    leader.leaseIsVoid = false;\n    return;",
   },
   {
     code: "L7",
@@ -176,6 +197,14 @@ export const MEMBERSHIP_BUGS: readonly Bug[] = [
     file: "core/reads.ts",
     from: "checkQuorum && now < leader.leaseFrom + leaseMs",
     to: "checkQuorum && now < Infinity + leaseMs",
+  },
+  {
+    code: "L7c",
+    title:
+      "Each round takes the place of the one that the lease waits for, so rounds in quick succession end it",
+    file: "core/leadership.ts",
+    from: "leader.leaseProbe ??=",
+    to: "leader.leaseProbe =",
   },
   {
     code: "T2",

@@ -11,6 +11,8 @@ export interface DutySettings {
   readonly heartbeatMs: number;
   readonly storageStallMs: number;
   readonly checkQuorum: boolean;
+  /** How far each clock may drift, as a share of the time that passes. */
+  readonly clockDriftMax: number;
 }
 
 /** What was true of a core after its last input. */

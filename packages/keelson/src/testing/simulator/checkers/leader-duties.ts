@@ -17,6 +17,7 @@ import type { FollowerProgress, RaftNode } from "../../../core/node.ts";
 import type { NodeId } from "../../../core/position.ts";
 import type { Input } from "../../model/index.ts";
 import { duty, type DutySettings } from "./duty.ts";
+import { LeaseDuties } from "./lease-duties.ts";
 import { RemovalDuties } from "./removal-duties.ts";
 import { TransferDuties } from "./transfer-duties.ts";
 import { hasVote, isQuorum } from "./votes.ts";
@@ -50,6 +51,7 @@ const IN_FLIGHT_MESSAGES_MAX = 64;
 export class LeaderDuties {
   readonly #core: RaftNode;
   readonly #settings: DutySettings;
+  readonly #leases: LeaseDuties;
   readonly #removals: RemovalDuties;
   readonly #transfers: TransferDuties;
   readonly #peers = new Map<NodeId, Peer>();
@@ -65,6 +67,7 @@ export class LeaderDuties {
     this.#core = core;
     this.#settings = settings;
     this.#roundAt = now;
+    this.#leases = new LeaseDuties(core, settings, now);
     this.#removals = new RemovalDuties(core, settings);
     this.#transfers = new TransferDuties(core);
     for (const id of this.#others()) this.#peer(id, now);
@@ -89,6 +92,7 @@ export class LeaderDuties {
     if (input.type === "timeout" && this.#others().length > 0)
       this.#mustBeat ||= now >= this.#roundAt + heartbeatMs;
     this.#transfers.stepped(input);
+    this.#leases.stepped(input, now);
     if (input.type !== "message" || input.message.type !== "append-entries-reply") return;
     if (input.message.term === this.#core.term) this.#answered(input.message, now);
   }
@@ -101,6 +105,7 @@ export class LeaderDuties {
     const peer = this.#peer(from, now);
     peer.heardAt = now;
     this.#removals.answered(from, round);
+    this.#leases.answered(from, round);
     const before = peer.next;
     peer.next = progress.next;
     if (!outcome.accepted) {
@@ -127,6 +132,7 @@ export class LeaderDuties {
     for (const id of this.#others()) this.#checkMember(id, actions);
     this.#removals.taken(messages, now);
     this.#transfers.taken(messages, this.#round);
+    this.#leases.taken(messages, this.#round);
   }
 
   #sent(to: NodeId, { entries, round }: AppendEntries, now: number): void {

@@ -9,7 +9,7 @@ import { NodeDuties } from "./node-duties.ts";
 
 const SETTINGS = {
   ...{ electionTimeoutMinMs: 400, electionTimeoutMaxMs: 800, heartbeatMs: 80 },
-  ...{ storageStallMs: 1_600, checkQuorum: true },
+  ...{ storageStallMs: 1_600, checkQuorum: true, clockDriftMax: 0.05 },
 };
 
 type Changes = Partial<Omit<Actions, typeof Symbol.iterator>>;
@@ -89,10 +89,14 @@ class Watched {
     this.settle();
   }
 
-  acknowledge(from: string, match = this.core.log.last.index): void {
+  leaseRead(answer = this.core.leaseIndex(this.now)): void {
+    this.#duties.stepped({ type: "lease-read", answer, now: this.now });
+  }
+
+  acknowledge(from: string, match = this.core.log.last.index, round = 1): void {
     const outcome = { accepted: true, match } as const;
     const { term } = this.core;
-    this.receive({ type: "append-entries-reply", from, term, round: 1, outcome });
+    this.receive({ type: "append-entries-reply", from, term, round, outcome });
   }
 }
 
@@ -273,5 +277,60 @@ describe("a leader (DUTY)", () => {
     other.take(without("timeout-now"));
     other.acknowledge("c");
     expect(() => other.take()).toThrow("doesn't ask b to take over");
+  });
+
+  it("has a lease while a majority answers its rounds, however quickly they follow each other", () => {
+    const node = new Watched(["a", "b", "c"]);
+    node.lead();
+    node.leaseRead(null);
+    node.acknowledge("b");
+    node.settle();
+    // The lease may wait for a round that began after the last answer.
+    node.leaseRead(null);
+    node.now += 80;
+    node.timeOut();
+    node.settle();
+    node.read();
+    node.settle();
+    node.acknowledge("b", undefined, 3);
+    node.settle();
+    node.leaseRead();
+    expect(() => {
+      node.leaseRead(null);
+    }).toThrow("has no lease at 10080 ms, and a majority has answered the rounds since 10000");
+    node.now = 10_000 + 361;
+    node.leaseRead();
+    node.now = 10_000 + 362;
+    node.leaseRead(null);
+  });
+
+  it("has no lease during a transfer, and none after it asked another node to take over", () => {
+    const node = new Watched(["a", "b", "c"]);
+    node.lead();
+    node.acknowledge("b");
+    node.settle();
+    node.now += 80;
+    node.timeOut();
+    node.settle();
+    node.acknowledge("b", undefined, 2);
+    node.settle();
+    expect(() => {
+      node.leaseRead(null);
+    }).toThrow("has no lease");
+    node.transfer("b");
+    node.leaseRead();
+    node.settle();
+    Object.defineProperty(node.core, "transferTarget", { value: null });
+    node.leaseRead();
+  });
+
+  it("that is the sole voter needs no answers for a lease", () => {
+    const node = new Watched(["a"]);
+    node.timeOut();
+    node.settle();
+    node.leaseRead();
+    expect(() => {
+      node.leaseRead(null);
+    }).toThrow("is the sole voter");
   });
 });

@@ -11,7 +11,7 @@
  *
  * - answers: `AnswerDuties`
  * - elections: `ElectionDuties`
- * - a leader's work: `LeaderDuties`, `TransferDuties`, `RemovalDuties`
+ * - a leader's work: `LeaderDuties`, `TransferDuties`, `RemovalDuties`, `LeaseDuties`
  */
 import type { Actions } from "../../../core/action.ts";
 import type { RaftNode } from "../../../core/node.ts";

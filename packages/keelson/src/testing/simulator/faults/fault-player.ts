@@ -378,8 +378,9 @@ export class FaultPlayer {
       "stall-leader": ({ ms }) => {
         faults.stall(ms);
       },
-      "deaf-handover": ({ ms }) => {
-        faults.transferAndDelay(ms);
+      "deaf-handover": ({ isLost, ms }) => {
+        if (isLost) faults.transferInVain(ms);
+        else faults.transferAndDelay(ms);
       },
       "busy-receivers": (fault) => {
         faults.keepReceiversBusy(fault);

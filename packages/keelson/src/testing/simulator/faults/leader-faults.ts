@@ -100,7 +100,11 @@ export class LeaderFaults {
     if (fault.answersMs > 0) after(leadMs + fault.ms, network.delayTo(process, fault.answersMs));
     after(leadMs, () => {
       const links = linksOf({ ...fault, type: "partition", side, oneWay: false }, processes.length);
-      after(fault.ms, network.cut(links));
+      const end = network.cut(links);
+      const isContested = (): boolean =>
+        fault.untilAsking !== undefined && processes.filter(asksForVotes).length >= fault.untilAsking;
+      if (fault.untilAsking === undefined) after(fault.ms, end);
+      else this.#when(isContested, fault.ms, end);
       clients.burst(process, fault.writes);
     });
     const stopReading =
@@ -145,6 +149,21 @@ export class LeaderFaults {
       this.delayMessagesTo(leader, ms);
     };
     this.#parts.operator.transfer();
+  }
+
+  /** See the fault `deaf-handover`, with `isLost`. */
+  transferInVain(ms: number): void {
+    const { processes, operator, network, clients, after } = this.#parts;
+    const node = processes.findIndex(leads);
+    const leader = processes[node];
+    if (leader === undefined) return;
+    leader.onTimeoutNowSent = (to) => {
+      leader.onTimeoutNowSent = null;
+      const target = processes.findIndex(({ id }) => id === to);
+      after(ms, network.cut([[node, target]]));
+      after(ms, clients.readRepeatedly(leader, this.#parts.plan.electionTimeoutMs.max));
+    };
+    operator.transfer();
   }
 
   /**
@@ -444,6 +463,10 @@ export class LeaderFaults {
     }
     return side;
   }
+}
+
+function asksForVotes({ core }: SimProcess): boolean {
+  return core?.role === "pre-candidate" || core?.role === "candidate";
 }
 
 function leads(process: SimProcess): boolean {

@@ -309,6 +309,8 @@ export type LeaderFault =
       readonly lateTimers: boolean;
       /** Everything sent to the leader takes so much longer, from before the cut until the end. */
       readonly answersMs: number;
+      /** The cut ends as soon as so many nodes ask for votes. */
+      readonly untilAsking?: number;
       /**
        * The companions are paused from before the cut until after it, and then hear both leaders in one turn.
        */
@@ -324,8 +326,10 @@ export type LeaderFault =
   | { readonly type: "stall-leader"; readonly ms: number }
   /**
    * The leader sends TimeoutNow, and from then on all messages to it are delayed while clients read from it.
+   * `isLost`: instead, everything that it sends to the target is lost, TimeoutNow included, and clients read
+   * from it when it has given up the transfer.
    */
-  | { readonly type: "deaf-handover"; readonly ms: number }
+  | { readonly type: "deaf-handover"; readonly isLost: boolean; readonly ms: number }
   /**
    * A follower falls behind what the leader's log holds, and fetches a snapshot. When it opens or reads that
    * snapshot to install it, one operation fails, and the leader pauses. The next leader has a longer log, and

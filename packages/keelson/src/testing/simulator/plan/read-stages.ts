@@ -1,4 +1,7 @@
-/** Stages about reads: of leaders that hear only nodes without a vote, and of sole voters that restart. */
+/**
+ * Stages about reads: of leaders that hear only nodes without a vote, of sole voters that restart, and of
+ * leases that end.
+ */
 import type { Chance } from "./chance.ts";
 import { byTime, drawFaults } from "./draw-faults.ts";
 import type { Fault } from "./faults.ts";
@@ -52,5 +55,56 @@ export function soleVoterStage(plan: Plan, chance: Chance): Plan {
     faults: drawFaults(chance, { everyMs, untilMs: staged.faultyMs }, (at) => ({
       ...{ type: "restart-under-reads", at, node: 0, ms: chance.pick([1, 20]), readsMs: everyMs / 2 },
     })),
+  };
+}
+
+/**
+ * Leases end while clients read under them, with clocks that drift as far as they may (L5, L6):
+ *
+ * - `cut`: the leader is cut off, and read from until it notices.
+ * - `contest`: the leader is cut off until two voters ask for votes, and messages of their elections are late.
+ *   When the voters hear it again, they have promised their votes to others already.
+ * - `lost-handover`: the leader asks another node to take over, which never hears of it, and leads on.
+ * - `slow-answers`: rounds for other reads begin faster than they are answered.
+ */
+export function leaseEndStage(plan: Plan, chance: Chance): Plan {
+  const about = chance.pick(["cut", "contest", "contest", "lost-handover", "slow-answers"] as const);
+  const staged = cluster(plan, about === "contest" ? 5 : chance.pick([3, 3, 5]), chance);
+  const { min, max } = staged.electionTimeoutMs;
+  const drift = chance.pick([0.05, 0.1]);
+  const { faultyMs } = staged;
+  const faults: Fault[] = [];
+  const everyMs = max * (about === "contest" ? 1.5 : 4);
+  for (let at = everyMs; at < faultyMs && about !== "slow-answers"; at += everyMs) {
+    if (about === "lost-handover")
+      faults.push({ type: "deaf-handover", at, isLost: true, ms: max * chance.between(1.5, 3) });
+    else {
+      const isCut = about === "cut";
+      faults.push({
+        ...{ type: "strand-leader", at, companions: 0, writes: 0 },
+        readsAfterMs: isCut ? min * chance.between(0.6, 0.9) : 0,
+        ...{ lateTimers: isCut && chance.happens(0.3), answersMs: 0, stunned: false },
+        ms: isCut ? 2 * max : max,
+        ...(isCut ? {} : { untilAsking: 2 }),
+      });
+    }
+  }
+  const late = { share: chance.pick([0.2, 0.4]), byMs: max };
+  if (about === "contest") faults.push({ type: "stragglers", at: 0, ms: faultyMs, ...late });
+  const linkDelays = { min: 0, max: about === "contest" ? chance.pick([1, 20]) : 1 };
+  const readShare = about === "slow-answers" ? 0.95 : 0.8;
+  return {
+    ...staged,
+    replayOldMessages: about === "contest",
+    transport: about === "contest" ? "datagrams" : chance.pick(["tcp", "datagrams"]),
+    preVote: chance.happens(0.9),
+    checkQuorum: true,
+    clockDriftMax: drift,
+    clockRates: staged.clockRates.map(() => chance.pick([1 - drift, 1, 1 + drift])),
+    linkDelayMs: about === "slow-answers" ? { min: 8, max: 20 } : linkDelays,
+    keys: 1,
+    ...busyClients(5, readShare, faultyMs),
+    leaseShare: about === "slow-answers" ? 0.5 : 1,
+    faults: byTime(faults),
   };
 }

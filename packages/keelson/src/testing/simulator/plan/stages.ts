@@ -8,7 +8,7 @@ import { byTime, drawFaults } from "./draw-faults.ts";
 import { changesAcrossLeadersStage, crowdStage, fullDiskStage } from "./extreme-stages.ts";
 import type { Fault } from "./faults.ts";
 import { PLAIN_USAGE, WHOLE_LOG_BYTES, type Plan } from "./plan.ts";
-import { readQuorumStage, soleVoterStage } from "./read-stages.ts";
+import { leaseEndStage, readQuorumStage, soleVoterStage } from "./read-stages.ts";
 import { busyClients, cluster, LONG_TTL_MS } from "./stage-cluster.ts";
 import {
   drawStagedFaultAt,
@@ -68,6 +68,7 @@ export const EVEN_STAGES: readonly (readonly [every: number, constant: number, s
   [20, 0x1_8002, contestedFetchStage],
   [20, 0x1_b051, busyInstallationStage],
   [60, 0x1eb0, crowdStage],
+  [20, 0x1eb2, leaseEndStage],
 ];
 
 /** Nodes to spare where leaders remove themselves one after another. */
@@ -270,7 +271,7 @@ function leaseStage(plan: Plan, chance: Chance): Plan {
   const everyMs = max * chance.pick([2, 4]);
   for (let at = everyMs; at < staged.faultyMs; at += everyMs) {
     if (removesItself) faults.push({ type: "change", at, how: "bequeath", crashLeaderAfterMs: null });
-    else faults.push({ type: "deaf-handover", at, ms: max * chance.between(0.5, 1.5) });
+    else faults.push({ type: "deaf-handover", at, isLost: false, ms: max * chance.between(0.5, 1.5) });
   }
   return {
     ...staged,

@@ -45,7 +45,7 @@ export interface WatchedProcess {
   /** null: its node has none yet, or has ended. */
   readonly core: RaftNode | null;
   readonly hasLostDisk: boolean;
-  readonly onTimeoutNowSent: (() => void) | null;
+  readonly onTimeoutNowSent: ((to: NodeId) => void) | null;
   /** The last entry that the node has applied; null: it isn't open. */
   appliedIndex(): LogIndex | null;
   /** The time on its own clock. */
@@ -116,7 +116,7 @@ export class MessageWatch implements TransportObserver {
     );
     this.#lease.sending(to, message);
     this.#grants.sending(to, message);
-    if (message.type === "timeout-now") process.onTimeoutNowSent?.();
+    if (message.type === "timeout-now") process.onTimeoutNowSent?.(to);
   }
 
   receiving(message: Message | RuntimeMessage): void {

@@ -18,7 +18,7 @@ export interface ObservedCoreParts {
   readonly keepsDisk: boolean;
   readonly isDead: () => boolean;
   /** The core has found that it may answer a read under its lease. */
-  readonly leaseHeld: () => void;
+  readonly leaseHeld: (core: RaftNode) => void;
   /** Gets what the model doesn't allow: it is for the run to report, not for the node to handle. */
   readonly report: (error: unknown) => void;
 }
@@ -42,7 +42,7 @@ export function observeCore(core: RaftNode, parts: ObservedCoreParts): void {
     check(() => {
       checker.stepped(id, input, seenOf(core));
       duties.stepped(input);
-      if (input.type === "lease-read" && input.answer !== null) leaseHeld();
+      if (input.type === "lease-read" && input.answer !== null) leaseHeld(core);
     });
   });
 }

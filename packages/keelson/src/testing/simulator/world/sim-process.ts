@@ -129,7 +129,7 @@ export class SimProcess {
   /** The node, as leader, appends a configuration to its log: it is about to be written and sent. */
   onConfigAppended: (() => void) | null = null;
   /** The node tells another to take over. */
-  onTimeoutNowSent: (() => void) | null = null;
+  onTimeoutNowSent: ((to: string) => void) | null = null;
   /**
    * A snapshot's file is about to be complete: it is being renamed. `isReceived`: it was fetched, not taken
    * here.
@@ -563,13 +563,9 @@ export class SimProcess {
       observeCore(core, {
         checker: checker.model,
         settings: { ...times, preVote, checkQuorum, clockDriftMax },
-        now: environment.now(),
-        keepsDisk: !this.hasDamagedData,
+        ...{ now: environment.now(), keepsDisk: !this.hasDamagedData },
         isDead: () => delivery.isDead(),
-        leaseHeld: () => {
-          leaseHeld(core);
-        },
-        report,
+        ...{ leaseHeld, report },
       });
     };
   }
