@@ -124,7 +124,7 @@ export class SimClients implements CallMaker {
 
   /**
    * Throws if a call to a live process should have ended by now: because its time limit is over, or, if it is
-   * a write that is neither forwarded nor repeated, because its node hasn't led for about an election timeout.
+   * a write that is neither forwarded nor repeated, because its node hasn't led for an election timeout.
    * The exact bounds, which allow for slow clocks and pauses, are in open-calls.ts.
    */
   checkBounds(): void {
