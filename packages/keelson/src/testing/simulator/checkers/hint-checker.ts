@@ -1,6 +1,7 @@
 /**
  * KNOWN: a caller that is told where the leader is can go there. The node that `NotLeaderError` names led
- * some term, or is a member; the node itself is never named.
+ * some term, or is a member; the node itself is never named. A node that forwards calls doesn't refuse one
+ * because another leads.
  */
 import { NotLeaderError } from "../../../errors.ts";
 import type { NodeId } from "../../../core/position.ts";
@@ -15,10 +16,11 @@ export class HintChecker {
     this.#history = history;
   }
 
-  /** A call to node `id` was refused with this error. */
-  refused(id: NodeId, error: unknown): void {
+  /** A call to node `id` was refused with this error. `forwards`: the node passes such calls on to the leader. */
+  refused(id: NodeId, error: unknown, forwards: boolean): void {
     if (!(error instanceof NotLeaderError) || error.leader === null) return;
     const { id: hint } = error.leader;
+    assertInvariant(!forwards, "KNOWN", () => `${id} forwards calls, and refused one because ${hint} leads`);
     const { leaders, committedMembership } = this.#history;
     const hasLed = [...leaders.values()].includes(hint);
     assertInvariant(

@@ -152,7 +152,7 @@ export class OpenCalls {
     for (const call of writes.calls) {
       // A call that was made while the node didn't lead is held until the node knows a leader, and then made
       // or refused. Whether it was made while the node led in between can't be seen from here.
-      const isHeld = call.waitsForLeader === true && !process.knowsLeader;
+      const isHeld = call.waitsForLeader === true && (process.core?.leader ?? null) === null;
       const before = call.spell === writes.spell && !isHeld ? call.notLeadingSince : null;
       call.spell = writes.spell;
       call.notLeadingSince = Math.max(before ?? now, resumedAt);

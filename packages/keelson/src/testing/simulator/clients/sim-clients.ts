@@ -287,9 +287,12 @@ export class SimClients implements CallMaker {
     );
   }
 
-  #checkHint({ id }: SimProcess, error: unknown): void {
+  #checkHint({ id, machine }: SimProcess, error: unknown): void {
+    const { plan, checker } = this.#parts;
+    // As in `openNode`.
+    const forwards = plan.usage.forward && machine?.codec?.encodeResult !== undefined;
     this.watch(() => {
-      this.#parts.checker.hints.refused(id, error);
+      checker.hints.refused(id, error, forwards);
     });
   }
 

@@ -11,7 +11,7 @@ import type { NodeId } from "../../../core/position.ts";
 import type { SimulatedClock } from "../../../environment/simulated/simulated-clock.ts";
 import type { ClusterChecker } from "../checkers/cluster-checker.ts";
 import { assertInvariant, Violation } from "../checkers/violation.ts";
-import type { Chance } from "../plan/chance.ts";
+import { Chance } from "../plan/chance.ts";
 import type { ChangeKind, OperatorFault } from "../plan/faults.ts";
 import type { Plan } from "../plan/plan.ts";
 import type { SimProcess } from "../world/sim-process.ts";
@@ -60,6 +60,9 @@ const TRANSFER_GRACE_MS = 100;
 /** After so long the checker has seen the turn in which a call ended. */
 const CHECKER_LAG_MS = 1;
 
+/** Of the requests that any node may pass on to the leader, the share that is made at another node. */
+const FORWARDED_SHARE = 0.3;
+
 /** How many writes a new leader is given in its first turn. */
 const GREETING_WRITES = 2;
 
@@ -84,10 +87,13 @@ export class SimOperator {
   readonly #overlapped = new WeakSet<ChangeRequest>();
   /** No new change is begun. */
   #stopped = false;
+  /** Draws only which node is asked: all else of a run is as it was before there was a choice. */
+  readonly #forwardChance: Chance;
 
   constructor(parts: OperatorParts) {
     const { chance, processes, checker } = parts;
     this.#parts = parts;
+    this.#forwardChance = new Chance(parts.plan.seed ^ 0xf0_4a4d);
     this.#view = new OperatorView(processes, checker);
     const wipe = (process: SimProcess): void => {
       this.wipe(process);
@@ -149,16 +155,17 @@ export class SimOperator {
   transfer(leader = this.#view.leader(), chosen?: string): void {
     const { processes, chance, clients } = this.#parts;
     if (leader === null) return;
-    const { raft } = leader;
+    const asked = chosen === undefined ? this.#nodeToAsk(leader) : leader;
+    const { raft } = asked;
     if (raft === null) return;
     const to = chosen ?? (chance.happens(0.3) ? undefined : chance.pick(processes).id);
-    void clients.attempt(`transfer to ${to ?? "anyone"}`, leader, false, async () => {
+    void clients.attempt(`transfer to ${to ?? "anyone"}`, asked, false, async () => {
       const { term } = raft.metrics();
       const asking = raft.transferLeadership(to);
-      this.#watchTransfer(leader, term, asking);
+      if (asked === leader) this.#watchTransfer(leader, term, asking);
       const next = await asking;
       await this.#wait(CHECKER_LAG_MS);
-      this.#checkSuccessor(leader, term, next);
+      this.#checkSuccessor(asked, term, next);
     });
   }
 
@@ -331,8 +338,18 @@ export class SimOperator {
 
   #ask(leader: SimProcess, request: ChangeRequest): Promise<AttemptResult> {
     const timeoutMs = request.how === "ghost" ? UNREACHABLE_CHANGE_MS : CHANGE_MS;
-    const asking = (): Promise<void> => callRaft(leader, request, timeoutMs);
-    return this.#parts.clients.attempt(nameOf(request), leader, false, asking, timeoutMs);
+    // A change of voters that is passed on could begin late, when the majority that it counts on is lost.
+    const asked = request.learner === null ? leader : this.#nodeToAsk(leader);
+    const asking = (): Promise<void> => callRaft(asked, request, timeoutMs);
+    return this.#parts.clients.attempt(nameOf(request), asked, false, asking, timeoutMs);
+  }
+
+  /** Where nodes forward calls, sometimes another node than the leader. */
+  #nodeToAsk(leader: SimProcess): SimProcess {
+    const { plan, processes } = this.#parts;
+    if (!plan.usage.forward || !this.#forwardChance.happens(FORWARDED_SHARE)) return leader;
+    const others = processes.filter((process) => process.isUp && process !== leader);
+    return others.length === 0 ? leader : this.#forwardChance.pick(others);
   }
 
   /**

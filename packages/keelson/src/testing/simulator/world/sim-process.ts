@@ -274,11 +274,6 @@ export class SimProcess {
     return this.#core?.role === "leader" && this.state()?.role === "leader";
   }
 
-  /** The node knows of a leader, itself or another. */
-  get knowsLeader(): boolean {
-    return (this.#core?.leader ?? null) !== null;
-  }
-
   /** The time on the process's clock. */
   now(): number {
     return this.#parts.clock.elapsedMs * this.clockConditions.rate;
