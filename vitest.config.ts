@@ -8,7 +8,7 @@ const conditions = {
 };
 
 // These start real processes and measure time, so they have the machine to themselves.
-const PROCESS_TESTS = "packages/*/**/*.process.test.ts";
+const PROCESS_TESTS = ["packages/*/**/*.process.test.ts", "examples/test/*.process.test.ts"];
 const NEVER = ["**/node_modules/**", "**/dist/**"];
 
 export default defineConfig({
@@ -31,7 +31,7 @@ export default defineConfig({
           name: "unit",
           environment: "node",
           include: ["packages/*/src/**/*.test.ts", "packages/*/test/**/*.test.ts", "scripts/**/*.test.ts"],
-          exclude: [...NEVER, PROCESS_TESTS],
+          exclude: [...NEVER, ...PROCESS_TESTS],
           testTimeout: 20_000,
           sequence: { groupOrder: 0 },
         },
@@ -41,7 +41,7 @@ export default defineConfig({
         test: {
           name: "process",
           environment: "node",
-          include: [PROCESS_TESTS],
+          include: PROCESS_TESTS,
           exclude: NEVER,
           fileParallelism: false,
           testTimeout: 60_000,

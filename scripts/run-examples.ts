@@ -1,4 +1,5 @@
-// Runs every program in examples/: each checks its own result and exits with 0 if it is right.
+// Runs every program in examples/ that checks its own result and exits with 0 if it is right. Those that run until they
+// are stopped have a test in examples/test instead.
 import { readdir } from "node:fs/promises";
 import path from "node:path";
 
@@ -8,7 +9,12 @@ import { run } from "./commands.ts";
 const EXAMPLE_SECONDS_MAX = 60;
 
 const directory = path.join(import.meta.dirname, "..", "examples");
-const names = (await readdir(directory)).filter((name) => name.endsWith(".ts")).sort();
+const tested = (await readdir(path.join(directory, "test"))).filter((name) =>
+  name.endsWith(".process.test.ts"),
+);
+const names = (await readdir(directory))
+  .filter((name) => name.endsWith(".ts") && !tested.includes(name.replace(/\.ts$/, ".process.test.ts")))
+  .sort();
 if (names.length === 0) throw new Error("examples/ holds no example");
 
 let failed = 0;

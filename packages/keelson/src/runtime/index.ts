@@ -3,6 +3,16 @@
  */
 export { Raft } from "./raft.ts";
 
+// A replicated log in two calls.
+export {
+  RaftClient,
+  RaftConfig,
+  run,
+  type CommandPosition,
+  type Committed,
+  type RaftConfigOptions,
+} from "./run.ts";
+
 // What a node is opened with.
 export {
   bytesCodec,

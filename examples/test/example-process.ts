@@ -1,0 +1,93 @@
+// What the tests of the examples need: the examples as processes, and ports for them.
+import { spawn, type ChildProcess } from "node:child_process";
+import { once } from "node:events";
+import { mkdtempSync, rmSync } from "node:fs";
+import { createServer } from "node:net";
+import { tmpdir } from "node:os";
+import path from "node:path";
+import { fileURLToPath } from "node:url";
+import { onTestFinished } from "vitest";
+
+const EXAMPLES = fileURLToPath(new URL("..", import.meta.url));
+
+/** A process that runs an example, with what it has printed. It is killed when the test ends. */
+export class ExampleProcess {
+  readonly child: ChildProcess;
+  /** Resolves with the exit code; null: a signal ended it. */
+  readonly ended: Promise<number | null>;
+  stdout = "";
+  stderr = "";
+
+  constructor(example: string, args: readonly string[], cwd: string) {
+    this.child = spawn(
+      process.execPath,
+      ["--conditions=source", path.join(EXAMPLES, `${example}.ts`), ...args],
+      { cwd, stdio: ["ignore", "pipe", "pipe"] },
+    );
+    this.child.stdout?.setEncoding("utf8").on("data", (text: string) => (this.stdout += text));
+    this.child.stderr?.setEncoding("utf8").on("data", (text: string) => (this.stderr += text));
+    this.ended = once(this.child, "close").then(([code]) => code as number | null);
+    onTestFinished(() => this.kill());
+  }
+
+  get lines(): string[] {
+    return this.stdout.split("\n").slice(0, -1);
+  }
+
+  get isRunning(): boolean {
+    return this.child.exitCode === null && this.child.signalCode === null;
+  }
+
+  async kill(signal: NodeJS.Signals = "SIGKILL"): Promise<void> {
+    if (this.isRunning) this.child.kill(signal);
+    await this.ended;
+  }
+}
+
+/** A directory that is removed when the test ends. */
+export function temporaryDirectory(): string {
+  const directory = mkdtempSync(path.join(tmpdir(), "keelson-example-"));
+  onTestFinished(() => {
+    rmSync(directory, { recursive: true, force: true });
+  });
+  return directory;
+}
+
+// Below the range from which the system takes ports for outgoing connections: one of those could take the port of a
+// process that is down.
+const FIRST = 10_000;
+const END = 32_000;
+let next = FIRST + ((process.pid * 64) % (END - FIRST));
+
+/** "127.0.0.1:port" with ports that are free at the moment. */
+export async function freeAddresses(count: number): Promise<string[]> {
+  const addresses: string[] = [];
+  for (let tries = 0; addresses.length < count && tries < END - FIRST; tries++) {
+    const port = next;
+    next = port + 1 < END ? port + 1 : FIRST;
+    if (await isFree(port)) addresses.push(`127.0.0.1:${port}`);
+  }
+  return addresses;
+}
+
+async function isFree(port: number): Promise<boolean> {
+  const server = createServer();
+  try {
+    server.listen({ host: "127.0.0.1", port, exclusive: true });
+    await once(server, "listening");
+    server.close();
+    await once(server, "close");
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+/** Waits until the condition holds; checks every 20 ms. */
+export async function until(what: string, condition: () => boolean, timeoutMs = 30_000): Promise<void> {
+  const deadline = performance.now() + timeoutMs;
+  while (!condition()) {
+    if (performance.now() > deadline) throw new Error(`not within ${timeoutMs} ms: ${what}`);
+    await new Promise((resolve) => setTimeout(resolve, 20));
+  }
+}
