@@ -46,6 +46,13 @@ export const RUNTIME_BUGS: readonly Bug[] = [
     to: "if (from < to) {\n      records.push(",
   },
   {
+    code: "R11b",
+    title: "A short read leaves a gap in the stream of committed commands",
+    file: "runtime/streams/committed-stream.ts",
+    from: "    this.#next = from + records.length;",
+    to: "    this.#next = to;",
+  },
+  {
     code: "R14b",
     title: "The bytes of a finished command still count as pending",
     file: "runtime/writes/pending-proposals.ts",

@@ -27,6 +27,11 @@ export class CommittedReader {
   readonly #parts: CommittedReaderParts;
   /** The last command that the stream yielded, or that a snapshot covered before it was read. */
   #readTo: LogIndex = 0;
+  /**
+   * Whether the next stream begins with the oldest entry that the node keeps, as for a program that is new: what a
+   * reader that keeps up is given comes from memory, the rest from the disk.
+   */
+  #beginsAnew = false;
 
   constructor(parts: CommittedReaderParts) {
     this.#parts = parts;
@@ -60,12 +65,17 @@ export class CommittedReader {
   async #readSome(): Promise<boolean> {
     const { id, raft, checker, describe, reopenAfter, isDead } = this.#parts;
     let count = 0;
-    for await (const { index, term, command, session } of raft.committed({ from: this.#readTo + 1 })) {
+    let before = this.#beginsAnew ? raft.metrics().firstIndex - 1 : this.#readTo;
+    this.#beginsAnew = !this.#beginsAnew;
+    for await (const { index, term, command, session } of raft.committed({ from: before + 1 })) {
       if (isDead()) return true;
       // The stream also yields repetitions of session commands. They had no effect, so no one has applied
       // them.
       const isDuplicate = session !== null && !checker.applied.has(index);
-      if (!isDuplicate) checker.delivered(id, { index, term }, describe(command), this.#readTo);
+      if (!isDuplicate) checker.delivered(id, { index, term }, describe(command), before);
+      before = index;
+      // What was read before doesn't count, so that the reader comes to an end.
+      if (index <= this.#readTo) continue;
       this.#readTo = index;
       count += 1;
       if (count === reopenAfter) return false;

@@ -11,12 +11,13 @@ function fromMetrics({ raft }: SimProcess): object | null {
   if (raft === null) return null;
   const { role, term, commitIndex, appliedIndex, durableIndex, firstIndex, lastIndex, ...others } =
     raft.metrics();
-  const { config, members, pendingEntries, pendingBytes, forwardedBytes, snapshots } = others;
+  const { config, members, pendingEntries, pendingBytes, forwardedBytes, snapshots, sessions } = others;
   return {
     ...{ role, term, commitIndex, appliedIndex, durableIndex, firstIndex, lastIndex, config },
     ...{ pendingEntries, pendingBytes, forwardedBytes },
     newestSnapshot: snapshots?.newest?.index ?? null,
     isInstalling: snapshots?.receiving?.phase === "installing",
+    sessions,
     known: role === "leader" ? members.map(({ id, match, active }) => ({ id, match, active })) : [],
   };
 }
@@ -24,7 +25,10 @@ function fromMetrics({ raft }: SimProcess): object | null {
 function fromProbe(process: SimProcess): object | null {
   const state = process.state();
   const { core, leads } = process;
-  return state === null ? null : { ...state, known: core !== null && leads ? knownMembers(core) : [] };
+  if (state === null) return null;
+  // The metrics also tell of sessions in the middle of a batch, when they belong to no applied entry.
+  const sessions = state.sessions ?? process.raft?.metrics().sessions;
+  return { ...state, sessions, known: core !== null && leads ? knownMembers(core) : [] };
 }
 
 describe("SimProcess", () => {
