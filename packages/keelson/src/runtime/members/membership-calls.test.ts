@@ -1,5 +1,7 @@
 import { describe, expect, it } from "vitest";
-import type { ForwardRequest } from "../../codec/frame-runtime-message.ts";
+import type { ForwardedCall, ForwardRequest, RuntimeMessage } from "../../codec/frame-runtime-message.ts";
+import { FrameReader } from "../../codec/frame-reader.ts";
+import { encodeMessage } from "../../codec/frame.ts";
 import type { Raft } from "../raft.ts";
 import { TestCluster, type TestNode } from "../test/test-cluster.ts";
 
@@ -59,14 +61,61 @@ describe("a call about members on a node that does not lead", () => {
     ["an id that can't be", (raft) => raft.changeMembership({ demote: ["no id"] }), "INVALID_OPTION"],
     ["an address that can't be", (raft) => raft.addLearner("d", "no address"), "INVALID_OPTION"],
     ["an id named twice", (raft) => raft.changeMembership({ remove: ["a", "a"] }), "INVALID_OPTION"],
+    [
+      "an address that another one hides",
+      (raft) => raft.changeMembership({ add: { d: "é".repeat(261) }, addresses: { d: "d:1" } }),
+      "INVALID_OPTION",
+    ],
     ["too many ids", (raft) => raft.changeMembership({ promote: ids(257) }), "INVALID_OPTION"],
     ["a transfer to no voter", (raft) => raft.transferLeadership("z"), "INVALID_OPTION"],
     ["a transfer to the leader", (raft, leader) => raft.transferLeadership(leader), "INVALID_OPTION"],
   ])("is refused for %s with the leader's own kind of error", async (_name, call, code) => {
     const { cluster, leader, other } = await group();
     const { lastIndex } = leader.raft.metrics();
+    const sent: RuntimeMessage[] = [];
+    other.transport.filter = (_to, { message }) => {
+      if (message.type === "forward-request") sent.push(message);
+      return true;
+    };
     expect(await cluster.failure(call(other.raft, leader.id))).toMatchObject({ code, outcome: "not-done" });
     expect(leader.raft.metrics().lastIndex).toBe(lastIndex);
+    // What has no encoding, or would be refused with its connection, must not get as far as the transport.
+    for (const message of sent) {
+      const reader = new FrameReader();
+      for (const chunk of encodeMessage(message, []).chunks) reader.feed(chunk);
+      expect(reader.next()).toMatchObject({ message });
+    }
+  });
+
+  it("is refused by the leader, which goes on, for what a faulty node asks it", async () => {
+    const { cluster, leader, other } = await group();
+    const change = { add: {}, remove: [], promote: [], demote: [], addresses: {} };
+    const calls: ForwardedCall[] = [
+      { type: "change-membership", change: { ...change, add: { d: "" }, addresses: { d: "d:1" } } },
+      { type: "change-membership", change: { ...change, add: { d: "no address" } } },
+      { type: "change-membership", change: { ...change, remove: THREE } },
+      {
+        type: "change-membership",
+        change: { ...change, add: Object.fromEntries(ids(256).map((id) => [id, `${id}:1`])) },
+      },
+      { type: "add-learner", id: "d", address: "" },
+      { type: "transfer-leadership", to: "z" },
+    ];
+    const codes: string[] = [];
+    leader.transport.filter = (_to, { message }) => {
+      if (message.type === "forward-reply" && message.answer.type === "error")
+        codes.push(message.answer.code);
+      return true;
+    };
+    const { term, lastIndex } = leader.raft.metrics();
+    for (const [at, call] of calls.entries()) {
+      const numbers = { from: other.id, incarnation: 7, id: at + 1, term, waitMs: 500 };
+      const message = { type: "forward-request" as const, ...numbers, call, payload: new Uint8Array(0) };
+      other.transport.send(leader.id, { message, records: [] });
+    }
+    await cluster.advance(100);
+    expect(codes).toEqual(calls.map(() => "INVALID_OPTION"));
+    expect(leader.raft.metrics()).toMatchObject({ role: "leader", term, lastIndex });
   });
 
   it("waits while there is no leader", async () => {

@@ -93,7 +93,7 @@ export class MembershipCalls {
 /** The change as it is sent to the leader, which has its own checks. @throws InvalidOptionError it can't be sent */
 function requestOf(change: MembershipChange): MembershipChangeRequest {
   const { add = {}, remove = [], promote = [], demote = [], addresses = {} } = change;
-  for (const [id, address] of Object.entries({ ...add, ...addresses })) {
+  for (const [id, address] of [...Object.entries(add), ...Object.entries(addresses)]) {
     checkId("a member's id", id);
     checkAddress(id, address);
   }

@@ -226,6 +226,17 @@ describe("a change of membership", () => {
     ["a voter that is added at another address", { add: { a: "z:9" } }, "a voter already, at a:1"],
     ["an address that another member has", { addresses: { a: "b:1" } }, "the same address"],
     ["an empty address", { add: { d: "" } }, "the address of member d"],
+    ["more members than there can be", { add: manyMembers(254) }, "would have 257 members"],
+    [
+      "more members at once than there can be",
+      { add: manyMembers(254), remove: ["a"] },
+      "would have 257 members",
+    ],
+    [
+      "an empty address that another one hides",
+      { add: { d: "" }, addresses: { d: "d:1" } },
+      "the address of member d",
+    ],
   ])("is refused for %s", async (_name, change, reason) => {
     const cluster = await TestCluster.of(THREE);
     const { raft } = await cluster.leader();
@@ -369,3 +380,7 @@ describe("a lease read", () => {
     expect(await cluster.failure(wrong)).toMatchObject({ code: "INVALID_OPTION" });
   });
 });
+
+function manyMembers(count: number): Record<string, string> {
+  return Object.fromEntries(Array.from({ length: count }, (_, at) => [`m${String(at)}`, `m${String(at)}:1`]));
+}

@@ -141,7 +141,8 @@ export class MembershipChanges {
 
   async #change(change: MembershipChange, attempt: ChangeAttempt): Promise<void> {
     const add = change.add ?? {};
-    for (const [id, address] of Object.entries({ ...add, ...change.addresses })) {
+    // One after the other: a node may have an address in both.
+    for (const [id, address] of [...Object.entries(add), ...Object.entries(change.addresses ?? {})]) {
       checkId("a member's id", id);
       checkAddress(id, address);
     }

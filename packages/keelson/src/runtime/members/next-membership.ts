@@ -1,6 +1,6 @@
 // Computes memberships from each other: what a caller's change makes of the current one, and the steps
 // towards it. Pure functions; they refuse changes that can't be right.
-import { REMOVED_MAX, type MemberData, type Membership } from "../../codec/config.ts";
+import { MEMBERS_MAX, REMOVED_MAX, type MemberData, type Membership } from "../../codec/config.ts";
 import { configOf, membersOf, sameConfig, type ClusterConfig } from "../../core/config.ts";
 import type { NodeId } from "../../core/position.ts";
 import { InvalidOptionError } from "../../errors.ts";
@@ -86,6 +86,7 @@ export function withNewLearners(
     ]),
   };
   checkUniqueAddresses(target);
+  checkCount(target.members.size);
   return target;
 }
 
@@ -151,6 +152,17 @@ function checkNotRemoved({ removed = [] }: Membership, ids: readonly NodeId[]): 
   if (back === undefined) return;
   throw new InvalidOptionError(
     `${back} was a member once, and an id is not used again: give the new node an id and a directory of its own`,
+  );
+}
+
+/**
+ * Checks that so many members fit into a configuration entry. New members are added as learners first, beside
+ * those that leave; no later step has more.
+ */
+function checkCount(members: number): void {
+  if (members <= MEMBERS_MAX) return;
+  throw new InvalidOptionError(
+    `the cluster would have ${String(members)} members, with those that leave; there can be ${String(MEMBERS_MAX)}`,
   );
 }
 

@@ -243,6 +243,24 @@ describe("a node that does not lead", () => {
     expect(leader.journal.texts).toEqual(["x"]);
   });
 
+  it("asks a busy leader again if an earlier attempt of the call went unanswered", async () => {
+    const { cluster, leader, other } = await group({ limits: { pendingEntriesMax: 2 } });
+    const { id } = await cluster.finish(other.raft.beginSession());
+    loseOne(leader, "forward-reply");
+    const write = other.raft.write("x", { session: { id, sequence: 1, lowestUnanswered: 1 } });
+    await cluster.advance(100);
+    const go = Promise.withResolvers<undefined>();
+    leader.journal.beforeApply = () => go.promise;
+    const blocking = ["y", "z"].map((text) => leader.raft.write(text));
+    await cluster.advance(4000);
+    // A call without such an attempt is refused.
+    expect(await cluster.failure(other.raft.write("w"))).toMatchObject({ code: "OVERLOADED" });
+    go.resolve(undefined);
+    await cluster.finish(Promise.all(blocking));
+    expect(await cluster.finish(write)).toBe(1);
+    expect(leader.journal.texts).toEqual(["x", "y", "z"]);
+  });
+
   it("makes many calls that waited for a leader in several turns (Z19)", async () => {
     const cluster = new TestCluster();
     let sent = 0;

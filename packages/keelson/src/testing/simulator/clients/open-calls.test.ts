@@ -19,12 +19,13 @@ function setUp() {
     ...{ id: "n1", isPaused: false, timersAreLate: false, resumedAt: -Infinity },
     clockConditions: { rate: 1 },
     announced: { role: "leader" },
+    core: { leader: "n1" as string | null },
     state: () => ({ appliedIndex: 5, commitIndex: 5 }),
   };
-  const begin = (isWrite: boolean) =>
+  const begin = (isWrite: boolean, waitsForLeader = false) =>
     calls.begin({
       ...{ process: process as unknown as SimProcess, op: "w1", isWrite, name: null, open: null },
-      ...{ timeoutMs: TIMEOUT_MS, ended: () => undefined },
+      ...{ timeoutMs: TIMEOUT_MS, waitsForLeader, ended: () => undefined },
     });
   /** As at the end of each turn, of which there is one in 10 ms. */
   const pass = async (ms: number): Promise<void> => {
@@ -59,6 +60,26 @@ describe("OpenCalls", () => {
     calls.end(first, "unknown", "");
     await pass(STEP_DOWN_MS - 50);
     await expect(pass(100)).rejects.toThrow("KNOWN: n1 has not led");
+  });
+
+  it("lets a write wait that was made on a node without leader, and only until that node knows one", async () => {
+    const { process, begin, pass } = setUp();
+    process.announced.role = "follower";
+    process.core.leader = null;
+    begin(true, true);
+    await pass(STEP_DOWN_MS * 3);
+    process.core.leader = "n2";
+    await pass(STEP_DOWN_MS);
+    await expect(pass(20)).rejects.toThrow("KNOWN: n1 has not led");
+  });
+
+  it("reports a write that its node proposed as leader, though no leader is known since", async () => {
+    const { process, begin, pass } = setUp();
+    begin(true);
+    process.announced.role = "follower";
+    process.core.leader = null;
+    await pass(STEP_DOWN_MS);
+    await expect(pass(20)).rejects.toThrow("KNOWN: n1 has not led");
   });
 
   it("reports a call that is open long after its time limit, and none before (KNOWN)", async () => {
