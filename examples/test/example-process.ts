@@ -2,9 +2,11 @@
 import { spawn, type ChildProcess } from "node:child_process";
 import { once } from "node:events";
 import { mkdtempSync, rmSync } from "node:fs";
+import http from "node:http";
 import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import path from "node:path";
+import { text } from "node:stream/consumers";
 import { fileURLToPath } from "node:url";
 import { onTestFinished } from "vitest";
 
@@ -90,4 +92,32 @@ export async function until(what: string, condition: () => boolean, timeoutMs = 
     if (performance.now() > deadline) throw new Error(`not within ${timeoutMs} ms: ${what}`);
     await new Promise((resolve) => setTimeout(resolve, 20));
   }
+}
+
+/**
+ * Listens at `address`, and passes requests of the examples' clients on to the server `to`. Cuts the connection instead
+ * of passing on the first answer to each type of request. Returns the types of the requests, as they come.
+ */
+export async function losesFirstAnswers(address: string, to: string): Promise<string[]> {
+  const seen: string[] = [];
+  const proxy = http.createServer((request, response) => {
+    const passOn = async (): Promise<void> => {
+      const body = await text(request);
+      const { type } = JSON.parse(body) as { type: string };
+      const isFirst = !seen.includes(type);
+      seen.push(type);
+      const answer = await (await fetch(`http://${to}/`, { method: "POST", body })).text();
+      if (isFirst) response.destroy();
+      else response.end(answer);
+    };
+    passOn().catch(() => response.destroy());
+  });
+  const [host, port] = address.split(":");
+  proxy.listen(Number(port), host);
+  await once(proxy, "listening");
+  onTestFinished(() => {
+    proxy.close();
+    proxy.closeAllConnections();
+  });
+  return seen;
 }
