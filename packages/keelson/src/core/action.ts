@@ -24,8 +24,8 @@ export interface Actions extends Iterable<Action> {
   readonly persistId: number;
   /**
    * When to call `handleTimeout`, in milliseconds on the clock of `now`; null: never. Replaces the timer of
-   * earlier actions. A deadline that moves later, as each heartbeat moves it, does not change the timer: the
-   * early call then does nothing but name the new time.
+   * earlier actions. Each heartbeat moves the deadline later; so that the caller need not set its timer anew
+   * each time, a timer that is running keeps its time, and `handleTimeout` then only names a later one.
    */
   readonly timer: number | null;
   /** The term and vote to save, as one record that replaces the last one; null: unchanged. */
@@ -63,7 +63,10 @@ export interface Actions extends Iterable<Action> {
   readonly needsPersist: boolean;
 }
 
-/** What a node must remember besides its log (§5.1, Figure 2): one record, saved as a whole. */
+/**
+ * What a node must remember besides its log (§5.1, Figure 2): saved as one record, so that a crash can't
+ * leave the vote of one term beside another term.
+ */
 export interface HardState {
   readonly term: Term;
   /** The node that has this node's vote in `term`; null: not given yet. */

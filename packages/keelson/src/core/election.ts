@@ -62,8 +62,8 @@ export function onPreVote(state: NodeState, message: PreVote, now: number): void
   // 4.2.3).
   const granted =
     !state.heardLeaderRecently(now) && message.term >= state.term && isUpToDate(message.last, state.log.last);
-  // The answer carries this node's term, granted or not: a candidate with an earlier term learns it and asks
-  // again in that one.
+  // The answer carries this node's term, granted or not: a sender in an earlier term enters it, and asks
+  // again at its next election timeout.
   const { id: from, term } = state;
   state.send(to, { type: "pre-vote-reply", from, term, round, granted });
 }
@@ -99,9 +99,10 @@ export function onRequestVote(state: NodeState, message: RequestVote, now: numbe
 }
 
 /**
- * Whether the leader asked this candidate to take over (dissertation 3.10). Only the candidate says so, and
- * it may be wrong. So it is believed only if the leader that this node hears can have asked it: it is a
- * voter, and stands for election in the next term, which this node may have entered already.
+ * Whether the leader asked this candidate to take over (dissertation 3.10), so that the candidate may get a
+ * vote though the leader is up. Only the candidate says so, and a damaged or hostile message may say it too.
+ * So it counts only if the leader that this node hears can have asked it: the candidate is a voter, and its
+ * term is the one after the leader's, which this node may have entered already.
  */
 function isTransfer(state: NodeState, message: RequestVote): boolean {
   return message.transfer && message.term <= state.term + 1 && isVoter(state.config, message.from);

@@ -30,7 +30,11 @@ export function becomeLeader(state: NodeState, now: number): void {
   startHeartbeatRound(state, leader, now);
 }
 
-/** Whether commands are accepted: this node leads, is a voter, and isn't transferring its leadership. */
+/**
+ * Whether commands are accepted: this node leads, is a voter, and isn't transferring its leadership. A leader
+ * that isn't a voter any more steps down once its removal is committed. During a transfer, further entries
+ * would keep the target from ever having all of them.
+ */
 export function takesCommands(state: NodeState): boolean {
   const { role } = state;
   return role.type === "leader" && role.transfer === null && state.isVoter;
@@ -59,7 +63,10 @@ export function appendConfig(
   return last;
 }
 
-/** The leader replicates to the members of the configuration in force, and for a while to removed members. */
+/**
+ * The leader replicates to the members of the configuration in force, and to removed members until
+ * `endRemovalNotices` ends that.
+ */
 function updateReplicationTargets(state: NodeState, leader: Leader, now: number): void {
   const members = new Set(membersOf(state.config));
   for (const id of members) {

@@ -232,7 +232,7 @@ export class Log implements LogView {
   #runAt(index: LogIndex): number {
     let low = 0;
     let high = this.#terms.length - 1;
-    // Most calls are about the newest run.
+    // Most calls are about the newest run, so the search is skipped for it.
     if ((this.#terms[high]?.index ?? Infinity) <= index) return high;
     while (low < high) {
       const middle = (low + high + 1) >> 1;

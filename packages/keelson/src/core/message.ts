@@ -144,8 +144,8 @@ export interface ReadIndexReply extends Header {
 
 /**
  * TimeoutNow (dissertation 3.10): the leader asks this voter to start an election at once. In a transfer the
- * voter's log is complete. A leader that must step down asks the voter with the most complete log, which may
- * lack entries and then doesn't win.
+ * leader sends it only once the voter's log is complete. A leader that steps down at once can't wait for
+ * that: it asks the voter with the most complete log, which may lack entries, and may then lose.
  */
 export interface TimeoutNow extends Header {
   readonly type: "timeout-now";

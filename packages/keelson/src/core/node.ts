@@ -101,8 +101,8 @@ export class RaftNode {
     const node = new RaftNode(state);
     node.#now = now;
     // This node may have heard a leader just before it stopped, and that leader's lease relies on this node
-    // to vote for no other candidate for a while. So it behaves as if it had heard a leader now (dissertation
-    // 6.4.1).
+    // to vote for no other candidate within the shortest election timeout. So it behaves as if it had heard a
+    // leader now (dissertation 6.4.1).
     if (!state.isSoleVoter || state.hadOtherVoters) state.leaderHeardAt = now;
     state.resetElectionDeadline(now);
     return node;
@@ -211,7 +211,11 @@ export class RaftNode {
     return state.log.last;
   }
 
-  /** Time in milliseconds at which a leader was last heard, on the clock of `now`; -Infinity: never. */
+  /**
+   * Time in milliseconds at which a leader was last heard, on the clock of `now`. A node that has heard none
+   * since `restart` names the time of the restart: it may have heard one just before. -Infinity: it heard
+   * none, on a node that was begun with `start`, or that is the sole voter.
+   */
   get leaderHeardAt(): number {
     return this.#state.leaderHeardAt;
   }
@@ -240,7 +244,10 @@ export class RaftNode {
     return ids;
   }
 
-  /** Whether commands are accepted: this node leads, is a voter, and isn't transferring its leadership. */
+  /**
+   * Whether commands are accepted: this node leads, is a voter, and isn't transferring its leadership. If
+   * not, `proposeCommand` returns null.
+   */
   get takesCommands(): boolean {
     return takesCommands(this.#state);
   }
@@ -470,7 +477,10 @@ export class RaftNode {
     state.becomeFollower(state.term + TERM_JUMP_MAX, null, this.#now);
   }
 
-  /** Ignores a time that is earlier than one already seen. */
+  /**
+   * Takes over the caller's time. One that is earlier than a time already seen is ignored: time doesn't go
+   * back.
+   */
   #advance(now: number): void {
     if (now > this.#now) this.#now = now;
   }

@@ -28,9 +28,9 @@ export interface RaftNodeOptions {
    */
   readonly clockDriftMax?: number;
   /**
-   * When a log write counts as stalled. A leader with a stalled write hands its leadership to another node,
-   * and a node with one starts no election. Other parts are the caller's to watch
-   * (`RaftNode.handleServiceStall`). Default: twice the longest election timeout.
+   * A log write that isn't reported durable for this long counts as stalled. A leader with a stalled write
+   * hands its leadership to another node, and a node with one starts no election. Other parts are the
+   * caller's to watch (`RaftNode.handleServiceStall`). Default: twice the longest election timeout.
    */
   readonly storageStallMs?: number;
   /** The most entries in one AppendEntries. Default: 4,096. */
@@ -40,18 +40,25 @@ export interface RaftNodeOptions {
    * MiB.
    */
   readonly messageBytesMax?: number;
-  /** The most AppendEntries with entries that may be unacknowledged by one follower. Default: 64. */
+  /**
+   * The leader sends a follower no further entries while this many messages with entries are unacknowledged.
+   * Default: 64.
+   */
   readonly inflightMessagesMax?: number;
   /**
    * The leader sends no further entries to a follower while this many bytes or more are unacknowledged. The
    * last message may go beyond the limit. Default: 8 MiB.
    */
   readonly inflightBytesMax?: number;
-  /** The most unanswered reads; further ones fail at once. Default: 65,536. */
+  /**
+   * The most reads that may be unanswered on this node, those of other nodes included; further ones fail at
+   * once. Default: 65,536.
+   */
   readonly readsMax?: number;
   /**
-   * The bytes of the records of entries `[from, to)`. Must be a pure function of the log. Default: always 0,
-   * so that only the limits on the numbers of entries and messages apply.
+   * How many bytes the records of the entries `[from, to)` have: the core holds no records, and the limits on
+   * bytes need it. Must be a pure function of the log. Default: always 0, so that only the limits on the
+   * numbers of entries and messages apply.
    */
   readonly bytesBetween?: (from: LogIndex, to: LogIndex) => number;
 }

@@ -15,8 +15,8 @@ export type LogIndex = number;
 /**
  * The largest term that a node may be in. Hazard: a term near 2^53 leaves no room for another election, and a
  * node never goes back to an earlier one, so a single damaged or hostile message could end a cluster for
- * good. So messages with later terms are refused where they are decoded. One term each millisecond reaches
- * this one after 8,900 years.
+ * good. So messages with later terms are refused where they are decoded. Even one election each millisecond
+ * would reach this term only after 8,900 years.
  */
 export const TERM_MAX = 2 ** 48;
 

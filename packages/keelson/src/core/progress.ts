@@ -88,7 +88,7 @@ export class Progress {
   acknowledgedRound = 0;
   /**
    * Time in milliseconds of the follower's last answer; at first, when the leader began to replicate to it;
-   * -Infinity once it has lost entries. Written by `replication.ts`.
+   * -Infinity once it has lost entries, so that it never counts as active again. Written by `replication.ts`.
    */
   activeAt: number;
   /**
@@ -168,8 +168,8 @@ export class Progress {
   /**
    * The last entry that the follower had acknowledged as durable when it proved that it lost entries: its
    * directory was replaced by an older copy, or its disk forgot a write. It may have forgotten its vote too,
-   * so nothing that it says counts any more (as if its disk were lost, M11). The term is 0 if the leader's
-   * log no longer held that entry. null: no such proof. Never reset while the same leader leads.
+   * so nothing that it says counts any more (pitfall M11: a member that lost its disk). The term is 0 if the
+   * leader's log no longer held that entry. null: no such proof. Never reset while the same leader leads.
    */
   get lostAfter(): LogPosition | null {
     return this.#lostAfter;

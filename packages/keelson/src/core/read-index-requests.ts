@@ -121,7 +121,9 @@ export class ReadIndexRequests {
   }
 }
 
-/** Only this node's own clients' reads are forwarded. */
+/**
+ * A read as its answer needs it. `from` is null, because only reads of this node's own clients are forwarded.
+ */
 function originOf({ id }: ForwardedRead): ReadOrigin {
   return { id, from: null };
 }

@@ -41,9 +41,9 @@ export function onReadIndexReply(state: NodeState, message: ReadIndexReply): voi
 }
 
 /**
- * Starts one heartbeat round for all reads that have none, when the caller takes the actions. Until an entry
- * of the leader's own term is committed, reads wait: the leader's commit index may be too low to read at
- * (§8).
+ * Starts one heartbeat round for all reads that have none. Called when the actions are taken, so that all
+ * reads that came since then share one round. Until an entry of the leader's own term is committed, reads
+ * wait: the leader's commit index may be too low to read at (§8).
  */
 export function startRoundForReads(state: NodeState, leader: Leader, now: number): void {
   if (!state.termStartCommitted) return;

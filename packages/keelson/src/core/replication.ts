@@ -40,7 +40,10 @@ export function onLeaderTimeout(state: NodeState, leader: Leader, now: number): 
   }
 }
 
-/** Time in milliseconds at which the leader must step down unless more members answer. */
+/**
+ * Time in milliseconds at which the leader must step down unless a quorum answers before; Infinity: never,
+ * because it is a quorum by itself, or `checkQuorum` is off.
+ */
 export function quorumDeadline(state: NodeState, leader: Leader): number {
   if (!state.options.checkQuorum) return Infinity;
   const activeAt = quorumValue(state.config, (id) =>
@@ -181,7 +184,8 @@ export function onAppendEntries(state: NodeState, message: AppendEntries, now: n
 }
 
 /**
- * A message of the leader of this term or a later one: follows it, and helps no other candidate for a while.
+ * A message of the leader of this term or a later one: this node follows it, and for the shortest election
+ * timeout helps no other candidate.
  */
 export function followLeader(
   state: NodeState,

@@ -61,8 +61,9 @@ export interface LeaseProbe {
 export class Leader {
   readonly type = "leader";
   /**
-   * What the leader knows about each node that it sends the log to: every other member, and for a while
-   * removed members. Changes with the configuration (`leadership.ts`). Never holds the leader itself.
+   * What the leader knows about each node that it sends the log to: every other member, and removed members
+   * until they know of their removal or the leader gives up telling them (`RemovalNotice`). Changes with the
+   * configuration (`leadership.ts`). Never holds the leader itself.
    */
   readonly progress = new Map<NodeId, Progress>();
   /** The index of the blank entry that this leader appended first (§8). Reads wait until it is committed. */

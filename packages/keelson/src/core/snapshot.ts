@@ -10,7 +10,8 @@ import type { NodeState } from "./state.ts";
 /** The leader offers a snapshot, because its log no longer holds the entries that this node lacks (§7). */
 export function onInstallSnapshot(state: NodeState, message: InstallSnapshot, now: number): void {
   if (message.term < state.term) {
-    // Any answer will do: the deposed leader looks at nothing but its term.
+    // Any answer will do: it only tells a deposed leader the later term, and the leader looks at nothing else
+    // in it.
     const { id: from, term } = state;
     const outcome = { accepted: false, refused: 0, hint: { term: 0, index: 0 } } as const;
     state.send(message.from, { type: "append-entries-reply", from, term, round: 0, outcome });
@@ -51,7 +52,10 @@ export function snapshotInstalled(
   if (isCandidate && !state.isEligible) state.becomeFollower(state.term, null, now);
 }
 
-/** A snapshot of this node's own state covers the entries up to `index`, so the log need not keep them. */
+/**
+ * A durable snapshot of this node's own state covers the entries up to `index`, so the log need not keep
+ * them.
+ */
 export function compactLog(state: NodeState, index: LogIndex): void {
   assert(index <= state.commitIndex, "only committed entries are compacted");
   assert(index <= state.durableIndex, "only durable entries are compacted");

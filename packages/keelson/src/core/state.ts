@@ -112,9 +112,10 @@ export class NodeState {
    */
   leaderId: NodeId | null = null;
   /**
-   * Time in milliseconds at which a leader was last heard; -Infinity: never. For the shortest election
-   * timeout after that time, this node helps no candidate to depose the leader: the leader's lease relies on
-   * it.
+   * Time in milliseconds at which a leader was last heard. A restart sets it to the time of the restart,
+   * because the node may have heard one just before; -Infinity: no leader was heard, on a new node or a sole
+   * voter. For the shortest election timeout after that time, this node helps no candidate to depose the
+   * leader: the leader's lease relies on it.
    */
   leaderHeardAt = -Infinity;
   /**
@@ -124,7 +125,8 @@ export class NodeState {
    */
   electionDeadline: number | null = null;
   /**
-   * The number of the last round of pre-votes that this node began; it starts below `FIRST_NUMBER_MAX`.
+   * The number of the last round of pre-votes that this node began. It starts at a random number, so that no
+   * late answer to a round before a restart is taken for one to a round of this process.
    */
   preVoteRound: number;
   /**
@@ -405,7 +407,7 @@ export class NodeState {
     for (const read of this.reads.takeAll()) this.answerRead(read, null);
   }
 
-  /** Fails the reads that have waited too long. */
+  /** Fails the reads whose time limit (`expiresAt`) is over, so that every read is answered. */
   expireReads(now: number): void {
     for (const read of this.reads.takeExpired(now)) this.answerRead(read, null);
   }

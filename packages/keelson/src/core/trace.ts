@@ -1,6 +1,6 @@
 /**
- * The core's debug trace: messages, effects and nodes as short lines for people. It changes nothing and
- * decides nothing; the plays in `plays/` are written with it, and a driver can log with it.
+ * The core's debug trace: messages, effects and nodes as short lines for people. It only reads. The expected
+ * traces of the plays in `plays/` are made of these lines, and a driver can log them.
  */
 import type { Actions, Action } from "./action.ts";
 import type { ClusterConfig } from "./config.ts";

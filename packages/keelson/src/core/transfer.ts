@@ -11,7 +11,7 @@ import type { NodeState } from "./state.ts";
  * Why a transfer of leadership was refused. Nothing was done.
  * - `not-leader`: this node doesn't lead. Ask the leader.
  * - `transferring`: a transfer is under way already.
- * - `not-a-voter`: the target has no vote.
+ * - `not-a-voter`: the target is no voter, or loses its vote by the change of membership under way.
  * - `is-leader`: the target leads already.
  * - `nobody`: no other voter has answered within the longest election timeout.
  */
@@ -35,7 +35,10 @@ export function startTransfer(
   return { to: target };
 }
 
-/** Sends TimeoutNow once the target's log is complete and durable. Ends a transfer that took too long. */
+/**
+ * Sends TimeoutNow once the target's log is complete and durable. Ends a transfer whose time
+ * (`Transfer.until`) is over, and one whose target has lost its vote.
+ */
 export function advanceTransfer(state: NodeState, now: number): void {
   const { role: leader } = state;
   if (leader.type !== "leader" || leader.transfer === null) return;
