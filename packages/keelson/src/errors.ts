@@ -206,7 +206,7 @@ export class TransferringError extends RaftError {
 }
 
 /**
- * The leadership transfer failed, and this node is still the leader. Outcome `not-done`: it was refused.
+ * The leadership transfer failed, and the leader is still the same. Outcome `not-done`: it was refused.
  * Outcome `unknown`: the target did not take over in time, and may still do so, if the leader's request
  * reaches it late.
  */

@@ -15,11 +15,13 @@ import type { WriteOptions } from "./writes/index.ts";
  * One node of a cluster that replicates a state machine.
  *
  * Every call has one of three outcomes: it succeeded, it definitely had no effect, or this node can't tell. A
- * rejection's `outcome` says which (`RaftError`). Every call ends in bounded time, takes an `AbortSignal`,
- * and is ended when the node closes or fails.
+ * rejection's `outcome` says which (`RaftError`). A call takes an `AbortSignal` and a time limit
+ * (`CallOptions`), and is ended when the node closes or fails. Only `initialize` takes neither, and
+ * `snapshot` has no time limit by default.
  *
  * Any node takes any call. Until a leader is known the call waits, up to its time limit; then it runs at the
- * leader, unless the option `forward` is false. `NotLeaderError` says why it didn't.
+ * leader, unless the option `forward` rules that out: then the call is refused with `NotLeaderError`. The
+ * query of a read runs on the node that is called.
  *
  * @example
  * ```ts
@@ -41,8 +43,9 @@ export class Raft<Command, Result> implements AsyncDisposable {
    * it from now on. One that doesn't creates the cluster of the option `members` as soon as all of them
    * agree, or waits for `initialize`, or for a member of a cluster to reach it. Doesn't wait for a leader.
    *
-   * @throws InvalidOptionError, CorruptLogError, WrongIdentityError, DirectoryLockedError,
-   *   StorageFailedError, ListenFailedError
+   * @throws InvalidOptionError, CorruptLogError, CorruptSnapshotError, WrongIdentityError,
+   *   DirectoryLockedError, StorageFailedError, StateMachineFailedError, ListenFailedError; whatever the
+   *   state machine's `open` or `restore` throws
    */
   static async open<Command, Result>(options: RaftOptions<Command, Result>): Promise<Raft<Command, Result>> {
     return new Raft(await openNode(options));
@@ -58,7 +61,8 @@ export class Raft<Command, Result> implements AsyncDisposable {
    * alone. Calling it again with the same members, also after a restart, changes nothing. Resolves when the
    * cluster's first entry is durable on this node, which is before there is a leader.
    *
-   * @throws AlreadyInitializedError the node belongs to a cluster that began with other members
+   * @throws AlreadyInitializedError the node belongs to a cluster that began with other members; ClosedError;
+   *   the node's error if it fails
    * @throws InvalidOptionError
    */
   initialize(members: Readonly<Record<NodeId, string>>): Promise<void> {
@@ -72,11 +76,12 @@ export class Raft<Command, Result> implements AsyncDisposable {
 
   /**
    * Adds a learner: a member that is sent the log and has no vote. Resolves when it has caught up. For a node
-   * that is a learner already, changes its address. The new node must have been opened, with an empty log.
+   * that is a member already, voters included, changes its address. A new node must have been opened, with an
+   * empty log.
    *
    * @throws CatchUpTimeoutError it is a learner, and still catching up after `timeoutMs` (default
-   *   `timings.catchUpTimeoutMs`); NotLeaderError, ChangeRefusedError, OutcomeUnknownError,
-   *   InvalidOptionError
+   *   `timings.catchUpTimeoutMs`); NotLeaderError, ChangeRefusedError, OverloadedError, OutcomeUnknownError,
+   *   InvalidOptionError, AbortedError, ClosedError; the node's error if it fails
    */
   addLearner(id: NodeId, address: string, options: CallOptions = {}): Promise<void> {
     return this.#node.membershipCalls.addLearner(id, address, options);
@@ -89,8 +94,7 @@ export class Raft<Command, Result> implements AsyncDisposable {
    * be made again.
    *
    * @throws CatchUpTimeoutError new members are learners, and still catching up after `timeoutMs` (default
-   *   `timings.catchUpTimeoutMs`); NotLeaderError, ChangeRefusedError, OutcomeUnknownError,
-   *   InvalidOptionError
+   *   `timings.catchUpTimeoutMs`); the other errors of `addLearner`
    *
    * @example
    * ```ts
@@ -103,10 +107,12 @@ export class Raft<Command, Result> implements AsyncDisposable {
 
   /**
    * Transfers leadership to the voter `to`, or to the voter whose log is the most complete (dissertation
-   * 3.10), and resolves with the id of the next leader. Meanwhile writes are refused with
-   * `TransferringError`. Gives up after an election timeout, and this node leads on.
+   * 3.10), and resolves with the id of the next leader. Meanwhile the leader refuses writes with
+   * `TransferringError`. If the voter doesn't take over within the longest election timeout, the leader gives
+   * up and leads on.
    *
-   * @throws TransferFailedError, NotLeaderError, InvalidOptionError, ClosedError
+   * @throws TransferFailedError, NotLeaderError, InvalidOptionError, OverloadedError, OutcomeUnknownError,
+   *   AbortedError, ClosedError; the node's error if it fails
    */
   transferLeadership(to?: NodeId, options: CallOptions = {}): Promise<NodeId> {
     return this.#node.membershipCalls.transfer(to ?? null, options);
@@ -119,8 +125,11 @@ export class Raft<Command, Result> implements AsyncDisposable {
    * leader: this node, or whichever node leads. A rejection's `outcome` says whether the command may have
    * taken effect, or may still do so.
    *
-   * @throws NotLeaderError, OverloadedError, CommandTooLargeError, CommandRejectedError,
-   *   CommandLostError, OutcomeUnknownError, AbortedError, ClosedError, StorageFailedError
+   * @throws NotLeaderError, TransferringError, OverloadedError, InvalidOptionError, CommandInvalidError,
+   *   CommandTooLargeError, CommandRejectedError, ResultUnavailableError, CommandLostError,
+   *   OutcomeUnknownError, AbortedError, ClosedError; with the option `session` also SessionExpiredError and
+   *   AnswerForgottenError; ForwardedCallError if the leader runs another version; the error of this node or
+   *   of the leader if it fails
    */
   write(command: Command, options: WriteOptions = {}): Promise<Result> {
     // Not an async function: it would keep the command until the call has ended.
@@ -138,9 +147,10 @@ export class Raft<Command, Result> implements AsyncDisposable {
   // --- Sessions ------------------------------------------------------------------------------------
 
   /**
-   * Opens a session, in which each command takes effect exactly once however often it is sent (§8;
-   * dissertation 6.3). A session ends when it isn't used for `ttlMs` in the time of the log (default 60 s),
-   * and may be evicted when very many are open. Waits for a leader to be known, up to the time limit.
+   * Opens a session, in which each command takes effect at most once however often it is sent (§8;
+   * dissertation 6.3). A session ends when it isn't used for `ttlMs` in the time of the log (default 60 s).
+   * If the cluster's sessions exceed `SESSION_LIMITS`, those that were used least recently end before that.
+   * Waits for a leader to be known, up to the time limit.
    *
    * @throws InvalidOptionError the state machine lacks what sessions need; the errors of `write`
    */
@@ -170,12 +180,12 @@ export class Raft<Command, Result> implements AsyncDisposable {
   /**
    * Runs `query` on this node's own state, on any node, once that state holds every write that was answered
    * before the call. `consistency` chooses a weaker guarantee. While no leader is known the read waits for
-   * one, up to the time limit. A `stale` read needs no leader; any other is refused at once by a node that
-   * belongs to no cluster. The query runs between two commands; after an `await` of its own it may see later
-   * ones.
+   * one, up to the time limit, also on a node that belongs to no cluster. A `stale` read needs no leader. The
+   * query runs between two commands; after an `await` of its own it may see later ones.
    *
-   * @throws NotLeaderError no leader emerged, or the node belongs to no cluster; OverloadedError,
-   *   AbortedError, ClosedError, InvalidOptionError; the node's error if it fails; whatever `query` throws
+   * @throws NotLeaderError no leader became known within the time limit, and the message says so if the node
+   *   belongs to no cluster; OverloadedError, AbortedError, ClosedError, InvalidOptionError; the node's error
+   *   if it fails; whatever `query` throws
    *
    * @example
    * ```ts
@@ -224,9 +234,11 @@ export class Raft<Command, Result> implements AsyncDisposable {
 
   /**
    * The commands of the log in order, each when this node has applied it, from the entry `from` on (default:
-   * the oldest that is kept). Ends when the node closes; throws the node's error when it fails.
+   * the oldest that is kept). Commands of sessions that had no effect are among them: see `CommittedCommand`.
+   * Ends when the node closes; throws the node's error when it fails.
    *
-   * @throws InvalidOptionError `from` is compacted; LogCompactedError the next one to read is
+   * @throws InvalidOptionError `from` is not a whole number, or is compacted. The iteration throws
+   *   LogCompactedError if the entry to read next was compacted meanwhile.
    */
   committed(options: { readonly from?: LogIndex } = {}): AsyncIterableIterator<CommittedCommand<Command>> {
     return this.#node.committed.open(options.from);
@@ -235,13 +247,13 @@ export class Raft<Command, Result> implements AsyncDisposable {
   // --- Snapshots -----------------------------------------------------------------------------------
 
   /**
-   * Takes a snapshot of this node's state now, whatever the policy says, and deletes the log that it covers
-   * except for `snapshots.keepEntries`. Writes continue meanwhile. Resolves when the snapshot is durable.
-   * There is no time limit unless `timeoutMs` is given; a caller that stops waiting doesn't stop the
-   * snapshot.
+   * Takes a snapshot of this node's state now, whether the policy calls for one or not, and deletes the log
+   * that it covers, except for the entries that the policy keeps for other nodes (`SnapshotPolicy`). Writes
+   * continue meanwhile. Resolves when the snapshot is durable. There is no time limit unless `timeoutMs` is
+   * given; a caller that stops waiting doesn't stop the snapshot.
    *
-   * @throws SnapshotFailedError, InvalidOptionError the node was opened without `snapshots`; AbortedError,
-   *   ClosedError
+   * @throws SnapshotFailedError, also if nothing is applied yet; InvalidOptionError the node was opened
+   *   without `snapshots`; AbortedError, ClosedError; the node's error if it fails
    */
   snapshot(options: CallOptions = {}): Promise<SnapshotMetrics> {
     return this.#node.snapshots.take(options);

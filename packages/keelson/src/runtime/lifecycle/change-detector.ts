@@ -83,7 +83,10 @@ export class ChangeDetector {
     };
   }
 
-  /** Most inputs change none of this, so it is compared without making an object for each input. */
+  /**
+   * Whether nothing has changed, which is so after most inputs. Compared field by field, so that no object is
+   * made for each input.
+   */
   #isSame({ role, term, leader, membership, removedMembers }: Seen): boolean {
     const core = this.#core;
     return (

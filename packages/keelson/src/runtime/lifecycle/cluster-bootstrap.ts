@@ -130,7 +130,8 @@ export class ClusterBootstrap {
 
   /** The node stops. The registry of calls has ended the calls. */
   stop(): void {
-    // So that the calls of `adopt` and `initialize` behind them get their turn, in which they are refused.
+    // Resolved, so that calls of `adopt` and `initialize` that wait behind these in `#tail` get their turn.
+    // There they are refused, because the node has stopped.
     for (const { resolve } of this.#durableWaits.splice(0)) resolve();
   }
 

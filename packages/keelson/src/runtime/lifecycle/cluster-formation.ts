@@ -40,14 +40,15 @@ const VOTED =
 const FIRST_TERM = 1;
 
 /**
- * What the cluster waits for is logged from then on: while all nodes start, some don't answer yet, and those
- * that are late are told that the cluster exists just before it reaches them.
+ * What the cluster waits for is logged only if it still waits after this many milliseconds. While all nodes
+ * start, some don't answer yet, and a late one may hear that the cluster exists a moment before a member
+ * connects to it: neither needs an operator.
  */
 const REPORT_AFTER_MS = 1000;
 
 /**
- * The pause after a round of questions in which not all consented; it doubles from the first to the second
- * number.
+ * The pause after a round of questions in which not all consented, in milliseconds. It doubles with each
+ * round, from `PAUSE_MS_MIN` up to `PAUSE_MS_MAX`.
  */
 const PAUSE_MS_MIN = 100;
 const PAUSE_MS_MAX = 1000;

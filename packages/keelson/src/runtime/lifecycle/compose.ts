@@ -130,8 +130,8 @@ export function composeNode<Command, Result>(
   loop.applier.attach(events);
   base.stallWatch.attach({
     stallChanged: () => {
-      // At the end of the turn, because a watched call may go on within an input to the core, which can't
-      // take another input then.
+      // Reported at the end of the turn: a watched call may make progress while the core handles an input,
+      // and the core can't take another input within that one.
       base.environment.defer(() => {
         loop.driver.reportServiceStall(base.stallWatch.stall !== null);
       });

@@ -1,8 +1,8 @@
 // The log, the snapshots and the transport of a node that was opened with a directory and members instead of
 // these parts.
 //
-// What works on Node alone is loaded when it is needed: a program that passes all parts itself need not have
-// it.
+// Modules that work on Node alone are loaded only when they are needed, so that a program which passes all
+// parts itself can run on another JavaScript runtime.
 import type { NodeId } from "../../core/position.ts";
 import { isDialable } from "../../environment/address.ts";
 import type { Environment } from "../../environment/environment.ts";

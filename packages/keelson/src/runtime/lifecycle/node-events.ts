@@ -109,8 +109,8 @@ export class NodeEvents<Command, Result> implements DriverHost, ApplierHost<Resu
   }
 
   /**
-   * After each batch. Results go out before reads are served, and both before a snapshot is taken of this
-   * state.
+   * After each batch. Results go out before reads are served, and both before a snapshot of this state is
+   * begun: beginning one may take the state machine some time.
    */
   applied(batch: readonly AppliedEntry<Result>[]): void {
     const { pendingProposals, reads, committed, snapshots } = this.#parts;

@@ -35,7 +35,7 @@ export interface ProcessParts {
 /** What belongs to one Raft group on this node: its log, its state, its members and its settings. */
 export interface GroupParts<Command, Result> {
   readonly settings: Settings;
-  /** Its calls are watched: one that makes no progress for long stops the node. */
+  /** Its calls are watched: one that makes no progress for `timings.stateTimeoutMs` stops the node. */
   readonly stateMachine: CodedStateMachine<Command, Result>;
   /** The group's log, term and vote on disk. */
   readonly store: LogStore;

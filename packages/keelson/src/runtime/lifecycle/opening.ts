@@ -39,7 +39,8 @@ export class Opening {
   run<T>(step: () => Promise<T>, closing?: ClosingStep): Promise<T> {
     const running = step().then((result) => {
       if (closing === undefined) return result;
-      // The part hung, opening was given up, and the part was opened after all: it would hold its lock.
+      // The part hung, opening was given up, and then the part was opened after all. Nobody else would close
+      // it, and its lock would keep the node from being opened again.
       if (this.#isUndone) void shutDown([closing], this.#environment, this.#warn);
       else this.#opened.push(closing);
       return result;
@@ -47,7 +48,7 @@ export class Opening {
     return Promise.race([running, this.#hung.promise]);
   }
 
-  /** Closes what was opened, the last part first, without waiting long for any. */
+  /** Closes what was opened, the last part first, and waits only a limited time for each (`shutDown`). */
   async undo(): Promise<void> {
     this.#isUndone = true;
     await shutDown(this.#opened.reverse(), this.#environment, this.#warn);

@@ -12,8 +12,8 @@ import {
 
 /**
  * Stands between the node and its state machine, and watches each call: a state machine that hangs must not
- * go unnoticed (Z15). Closing isn't watched: it comes with the end of the node, which waits for no part for
- * long.
+ * go unnoticed (Z15). Closing isn't watched: it comes with the end of the node, and `shutDown` limits the
+ * time of each part's closing.
  */
 export function watchedStateMachine<Command, Result>(
   machine: StateMachine<Command, Result>,

@@ -40,7 +40,10 @@ export interface DriverParts {
   readonly watchdog: StorageWatchdog;
   readonly transport: Transport;
   readonly environment: Environment;
-  /** Stops the node. Called after a failure that leaves the driver in a state that can't be trusted. */
+  /**
+   * Stops the node. Called after a failed write to the store or a failed assertion: core, buffer and store
+   * may then contradict each other.
+   */
   readonly failed: (failure: Failure) => void;
   readonly warn: (text: string, fields?: Readonly<Record<string, unknown>>) => void;
 }

@@ -1,7 +1,7 @@
 import type { NodeId } from "../../core/position.ts";
 import type { PeerInfo } from "../../transport/transport.ts";
 
-/** Nodes remembered at most. A cluster has a handful; this bounds memory if very many ids ever connect. */
+/** Nodes remembered at most. A cluster has a handful; the limit bounds memory if ever new ids connect. */
 const PEERS_MAX = 256;
 
 /**

@@ -23,13 +23,11 @@ export interface LeaderMaintenanceParts {
   readonly priorityOf: (id: NodeId) => number;
   /** Records the members' store ids in the log, as far as they are known and not recorded yet. */
   readonly recordStoreIds: () => void;
-  /**
-   * Called when the node begins to lead. In each term, the log time of sessions counts from the first call
-   * on.
-   */
+  /** Called when the node begins to lead. From the first call in each term on, the leader counts log time. */
   readonly beginTime: () => void;
   /**
-   * Proposes an entry that moves the log time of open sessions forward, if no entry has moved it for a while.
+   * Proposes an entry that moves log time forward, if sessions are open and no entry has moved it lately
+   * (`LogClock.isTickDue`): without it they would never expire in a cluster that gets no session entries.
    */
   readonly tellTime: () => void;
   /** Tells members that have lost entries that they have. It repeats this, because a message may be lost. */
@@ -38,8 +36,9 @@ export interface LeaderMaintenanceParts {
 }
 
 /**
- * What a leader does from time to time, and what is never urgent: it records the members' store ids, and
- * transfers leadership to a voter with a higher priority. Its timer runs only while the node leads.
+ * What a leader does every `everyMs`, and what is never urgent: it tells members that they lost entries,
+ * records the members' store ids, moves log time forward, and transfers leadership to a voter with a higher
+ * priority. Its timer runs only while the node leads.
  */
 export class LeaderMaintenance {
   readonly #parts: LeaderMaintenanceParts;

@@ -112,7 +112,8 @@ export class LeadershipTransfers {
       if (transferTarget !== null) return;
       this.#end(() => {
         pending.call.reject(
-          // The outcome is unknown: a message that asks the target to campaign may still be on its way.
+          // The outcome is unknown: the message that asks the target to start an election may still be on its
+          // way.
           new TransferFailedError(`${pending.to} did not take over in time; this node leads on`, "unknown"),
         );
       });

@@ -10,7 +10,8 @@ import type { KnownPeers } from "./known-peers.ts";
 import { isLostStoreId, type LostEntries } from "./lost-entries.ts";
 
 /**
- * Senders remembered at most that are not members here. A cluster has few leaders and candidates at a time.
+ * Senders remembered at most that are not members here. A cluster has few leaders and candidates at a time;
+ * the limit bounds the memory that strangers can make this node use.
  */
 const UNKNOWN_SENDERS_MAX = 16;
 

@@ -1,5 +1,6 @@
 // Computes memberships from each other: what a caller's change makes of the current one, and the steps
-// towards it. Pure functions; they refuse changes that can't be right.
+// towards it. Pure functions. They refuse changes that contradict themselves or the current membership, that
+// would leave no voters, or whose membership has no encoding.
 import { MEMBERS_MAX, REMOVED_MAX, type MemberData, type Membership } from "../../codec/config.ts";
 import { configOf, membersOf, sameConfig, type ClusterConfig } from "../../core/config.ts";
 import type { NodeId } from "../../core/position.ts";

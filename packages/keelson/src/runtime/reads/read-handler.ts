@@ -21,8 +21,8 @@ import type { QueuedRead, ReadIndexQueue } from "./read-index-queue.ts";
  * - `linearizable`: it sees every write that was answered before it began, anywhere in the cluster. The
  *   leader confirms with a majority that it still leads (dissertation 6.4).
  * - `lease`: if this node leads and holds a lease, the read needs no message (dissertation 6.4.1); if not, it
- *   is a linearizable read. It sees the same only while no clock drifts by more than `clockDriftMax`: nothing
- *   notices a larger drift, and the read may then miss a write.
+ *   is a linearizable read. It sees the same only while no clock drifts by more than `clockDriftMax`, and if
+ *   all nodes have `checkQuorum` on: nothing notices a larger drift, and the read may then miss a write.
  * - `stale`: it sees the state of this node after the last entry that the node applied, without a leader;
  *   `staleness()` says how old it may be. It runs at once, or, while a batch of commands is applied or a
  *   snapshot is restored, at the end of that: no query sees half a command. If the state machine hangs, the
@@ -38,7 +38,10 @@ export interface Staleness {
   readonly appliedIndex: LogIndex;
   /** The last entry that this node knows to be committed. */
   readonly commitIndex: LogIndex;
-  /** Milliseconds since this node heard from a leader; 0 on a leader; null: it never did. */
+  /**
+   * Milliseconds since this node heard from a leader, or since it was opened if it has heard from none since;
+   * 0 on a leader; null: neither counts, on a sole voter that doesn't lead yet.
+   */
   readonly leaderHeardMsAgo: number | null;
 }
 
@@ -61,7 +64,7 @@ export interface ReadHandlerParts {
   readonly calls: CallRegistry;
   readonly queue: ReadIndexQueue;
   readonly state: AppliedState;
-  /** Whether the node belongs to a cluster. Before that no leader can ever answer. */
+  /** Whether the node belongs to a cluster. If not, the error of a read that found no leader says so. */
   readonly isMember: () => boolean;
   /** Called when a query threw a `StateMachineFailure`: the state can't be used, so this stops the node. */
   readonly failed: (failure: Failure) => void;

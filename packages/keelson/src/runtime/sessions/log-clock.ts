@@ -5,7 +5,10 @@ import type { Term } from "../../core/position.ts";
 import type { Environment } from "../../environment/environment.ts";
 import type { SessionTable } from "./session-table.ts";
 
-/** A leader with open sessions moves log time forward when it has stood still for so many milliseconds. */
+/**
+ * A leader with open sessions moves log time forward when it has stood still for so many milliseconds. Half
+ * of a step, because one entry moves log time by a step at most: waiting for longer could let it fall behind.
+ */
 const STILL_MS_MAX = LOG_TIME_STEP_MS_MAX / 2;
 
 export interface LogClockParts {
@@ -63,8 +66,9 @@ export class LogClock {
   }
 
   /**
-   * Whether to propose an entry that only moves log time: sessions are open, and no entry has moved it for a
-   * while.
+   * Whether to propose an entry that only moves log time: sessions are open, and this leader has read log
+   * time for no entry within `STILL_MS_MAX`. Without such entries, sessions that nobody uses would never
+   * expire.
    */
   get isTickDue(): boolean {
     const { environment, table } = this.#parts;

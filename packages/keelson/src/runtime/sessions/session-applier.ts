@@ -46,8 +46,8 @@ export function isSessionKind(kind: EntryKind): kind is SessionKind {
 }
 
 /**
- * UTF-16 units of a rejection's message that a session keeps: enough to say why, and
- * small beside the other answers.
+ * UTF-16 units of a rejection's message that a session keeps: enough to say why. A message counts towards
+ * `SESSION_LIMITS.answerBytesMax` like a result, and a long one would push out results.
  */
 const REJECTION_CHARS_MAX = 2048;
 

@@ -130,7 +130,7 @@ interface Session {
 export interface SessionTableView {
   /** All records, made one by one. Equal, order included, on all nodes that have applied the same entries. */
   records(): Generator<readonly [name: string, value: Uint8Array], void, undefined>;
-  /** From here on the table changes its sessions in place again. Idempotent. */
+  /** Once no view is open, the table changes its sessions in place again. Idempotent. */
   close(): void;
 }
 
@@ -363,7 +363,8 @@ export class SessionTable {
    */
   #advanceTime(clock: number): void {
     if (clock > this.#logTimeMs) {
-      // A leader whose clock is wrong ends at most the sessions that have one step left to live (Z13).
+      // By one step at most: a single entry with a wrong clock reading then ends only sessions that had no
+      // more than a step left to live (Z13).
       this.#logTimeMs = Math.min(clock, this.#logTimeMs + LOG_TIME_STEP_MS_MAX);
       this.#changedRecords.add(TIME_NAME);
     }

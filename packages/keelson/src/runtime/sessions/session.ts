@@ -97,8 +97,8 @@ export class Session<Command, Result> implements AsyncDisposable {
    * changed or the outcome is unknown, this method tries again, up to the time limit.
    *
    * @throws SessionExpiredError the session has ended; open another
-   * @throws AbortedError, OutcomeUnknownError the outcome is still unknown at the time limit;
-   *   CommandRejectedError, CommandTooLargeError, OverloadedError, ClosedError, StorageFailedError
+   * @throws AbortedError, OutcomeUnknownError the outcome is still unknown at the time limit, or when the
+   *   signal aborts; AnswerForgottenError; otherwise the errors of `Raft.write`
    */
   async write(command: Command, options: CallOptions = {}): Promise<Result> {
     return (await this.writeWithIndex(command, options)).result;

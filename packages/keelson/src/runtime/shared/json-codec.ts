@@ -53,8 +53,8 @@ export function jsonCodec<Command, Result>(): Required<StateMachineCodec<Command
 const DEPTH_MAX = 512;
 
 /**
- * UTF-16 units of the text. No entry holds more; and a few objects that refer to each other could make any
- * length.
+ * UTF-16 units of the text. No entry holds more. Without this limit a small value in which the same object
+ * appears many times, at many levels, could make a text of any length.
  */
 const CHARACTERS_MAX = RECORD_PAYLOAD_BYTES_MAX;
 
@@ -152,7 +152,10 @@ function textOfObject(value: object, depth: number): string {
   return `${text}}`;
 }
 
-/** The text of one element or property. An error on the way out collects where it was. */
+/**
+ * The text of one element or property. An error that passes through here gets the key or index put before its
+ * path, so that it says where in the value the part is.
+ */
 function textOfPart(key: string | number, part: unknown, depth: number): string {
   try {
     return textOf(part, depth + 1);

@@ -12,7 +12,7 @@ export interface RaftMetrics {
   /** "stopped": the node was closed, is closing, or has failed. */
   readonly role: Role | "stopped";
   readonly term: Term;
-  /** null: this node knows no leader. */
+  /** null: this node knows no leader, or is stopped. */
   readonly leader: LeaderHint | null;
   /** The last entry that this node knows to be committed. */
   readonly commitIndex: LogIndex;
@@ -35,7 +35,10 @@ export interface RaftMetrics {
   readonly pendingEntries: number;
   /** Bytes of those entries. */
   readonly pendingBytes: number;
-  /** Reads that wait, or whose query runs. */
+  /**
+   * Reads that wait, or whose query runs, including some whose callers have stopped waiting
+   * (`limits.pendingReadsMax` counts them too).
+   */
   readonly pendingReads: number;
   /** Calls that were forwarded to the leader, or wait for a leader to be known. */
   readonly forwardedCalls: number;
@@ -132,24 +135,28 @@ export interface MemberMetrics {
    * learner.
    */
   readonly voter: boolean;
-  /** The text that it gave as the option `info`; null: this node has not been connected with it yet. */
+  /**
+   * The text that it gave as the option `info`; null: since it was opened, this node has not been connected
+   * with it.
+   */
   readonly info: string | null;
   /**
-   * How many entries it is behind the leader's last one. null: this node isn't the leader, or the member lost
-   * entries.
+   * How many entries it is behind the leader's last one. null: this node isn't the leader, or it found out,
+   * as the leader, that the member lost entries.
    */
   readonly lag: number | null;
-  /**
-   * The last entry known to be durable there. null: this node isn't the leader, or the member lost entries.
-   */
+  /** The last entry known to be durable there. null: as for `lag`. */
   readonly match: LogIndex | null;
-  /** Whether it has answered within the last election timeout. null: this node isn't the leader. */
+  /**
+   * Whether it has answered within the longest election timeout; the leader itself counts as active. null:
+   * this node isn't the leader.
+   */
   readonly active: boolean | null;
   /**
    * Whether it lost entries that it had acknowledged as durable, so that nothing of it counts any more: its
    * directory was replaced by an older copy, or its disk forgot writes. Remove it, and add its machine anew,
-   * with an empty directory and a new id. true: this node found out as leader, or an earlier leader wrote it
-   * into the membership. null: this node isn't the leader.
+   * with an empty directory and a new id. true: this node found out as leader, or a leader wrote it into the
+   * membership. null: this node isn't the leader, and the membership doesn't say it.
    */
   readonly lostEntries: boolean | null;
 }

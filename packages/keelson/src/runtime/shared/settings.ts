@@ -117,8 +117,8 @@ export function settingsOf<Command, Result>(options: RaftOptions<Command, Result
 }
 
 /**
- * Whether the node takes and installs snapshots: it has to, or it has a place for them and its state machine
- * is able to.
+ * Whether the node takes and installs snapshots: the option `snapshots` says so, or `data` gives them a place
+ * and the state machine has `snapshot` and `restore`.
  */
 export function takesSnapshots<Command, Result>({
   snapshots,
@@ -150,7 +150,8 @@ function policyOf<Command, Result>(
 
 function forwardOf<Command, Result>({ forward, stateMachine }: RaftOptions<Command, Result>): boolean {
   const { codec } = stateMachine;
-  // Only who asks for it is refused. Else the calls that have no result are forwarded.
+  // Refused only if the program asked for forwarding. By default a node whose codec can't carry results still
+  // forwards the calls that have none, such as changes of the membership.
   if (
     forward !== true ||
     codec === undefined ||
@@ -162,7 +163,10 @@ function forwardOf<Command, Result>({ forward, stateMachine }: RaftOptions<Comma
   );
 }
 
-/** A schema of another version, or the type of one, would otherwise fail at each write. */
+/**
+ * Refuses what is no schema of version 1, such as a schema's type or one of another version: it would
+ * otherwise make each write fail.
+ */
 function checkSchema(schema: StandardSchema | null | undefined): void {
   if (schema === undefined) return;
   const standard: { readonly version?: unknown; readonly validate?: unknown } | undefined =
@@ -208,7 +212,7 @@ function numbersOf<T extends object>(
 }
 
 function checkLimits(limits: RaftLimits): void {
-  // The entry of a command in a session has a header before the command.
+  // A command of a session has a header before it in its entry, and must fit into the entry with it.
   const commandBytesMax = RECORD_PAYLOAD_BYTES_MAX - SESSION_COMMAND_HEADER_BYTES;
   if (limits.commandBytesMax > commandBytesMax) {
     throw new InvalidOptionError(
@@ -239,8 +243,8 @@ function checkTimings(timings: RaftTimings): void {
 }
 
 /**
- * A node whose part hangs has to hand its leadership over before it stops, or the cluster would wait for an
- * election.
+ * A leader whose log or state machine hangs should hand its leadership over (at the stall) before it stops
+ * (at the timeout): otherwise the cluster would wait for an election timeout without a leader.
  */
 function checkStalls(timings: RaftTimings): void {
   for (const part of ["storage", "state"] as const) {

@@ -211,7 +211,7 @@ export interface StateMachine<Command, Result> {
    */
   restore?(state: AsyncIterable<Uint8Array>, at: LogPosition, sessions: SessionRecords): Promise<void>;
 
-  /** Called once, after all other methods. */
+  /** Called once, after all other methods, unless `open` failed. */
   close?(): Promise<void> | void;
 }
 

@@ -17,7 +17,8 @@ export class NoSnapshots implements SnapshotService {
   }
 
   /**
-   * This node can't catch up any more. It says so once, as the leader repeats its offer with every heartbeat.
+   * This node can't catch up any more, because it can't fetch the snapshot. It logs that once, as the leader
+   * repeats its offer with every heartbeat.
    */
   snapshotOffered(offer: InstallSnapshot): void {
     if (this.#hasWarned) return;

@@ -89,8 +89,9 @@ interface IncomingTransfer {
   /** Received chunks that wait for an earlier one, by offset: the file is written in order. */
   readonly outOfOrder: Map<number, Uint8Array>;
   /**
-   * Since when the source has been silent, in milliseconds of the environment's clock: the time of its last
-   * message, or of the first request since then that left nothing else outstanding.
+   * Since when the source has owed an answer and sent nothing, in milliseconds of the environment's clock:
+   * the time of its last message, or, if no request was outstanding after that, of the request that was sent
+   * next.
    */
   silentSince: number;
   /**
@@ -108,8 +109,8 @@ interface IncomingTransfer {
  * one more request (S6). The bytes written stay in the store, so after a lost connection, a change of leader,
  * or a restart of this node, the transfer resumes where it was, as long as the source has the same snapshot.
  *
- * A failure ends the transfer and not the node: the log is another file, and the next offer tries again. Only
- * a failed assertion stops the node.
+ * A failure ends the transfer and not the node: the log and the state are as they were, and the next offer
+ * tries again. Only a failed assertion stops the node.
  *
  * If an installation fails before it has replaced anything, the store holds a complete snapshot ahead of the
  * node's state. The next offer installs that one. To fetch one again would cost the transfer; and a snapshot
@@ -348,7 +349,7 @@ export class SnapshotFetcher {
     this.#end(transfer, incoming.id, intact);
   }
 
-  /** The transfer has ended, which the source is told. */
+  /** The transfer has ended. The source is told, so that it closes its file and keeps less of its log. */
   #end(transfer: IncomingTransfer, id: string, intact: boolean): void {
     const { id: from, send } = this.#parts;
     if (!this.#stopped) send(transfer.source, { type: "snapshot-end", from, id, intact });

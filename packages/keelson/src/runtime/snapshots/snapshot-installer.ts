@@ -160,7 +160,8 @@ export class SnapshotInstaller<Command, Result> {
 
   /**
    * Opens the snapshot's file and reads its sessions, without touching the state. Rejects if they can't be
-   * decoded, or if the store fails, perhaps only for a moment: no file handle may be left, or a read fail.
+   * decoded, or if the store fails, for example because the process has no file handle left. Nothing is
+   * replaced yet then, so a later offer can try again.
    */
   async #openForRestore(snapshot: StoredSnapshot): Promise<OpenedForRestore> {
     const { store, environment } = this.#parts;
@@ -199,7 +200,10 @@ export class SnapshotInstaller<Command, Result> {
     }
   }
 
-  /** All that matters was read: a file that can't be closed must not undo what was done with it. */
+  /**
+   * Closes a file from which all that is needed was read. A failure is only logged: it must not undo the
+   * installation.
+   */
   async #close(reader: SnapshotReader): Promise<void> {
     try {
       await reader.close();

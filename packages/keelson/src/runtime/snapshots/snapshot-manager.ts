@@ -140,7 +140,8 @@ export class SnapshotManager<Command, Result> implements SnapshotService {
     const { store, core, applier } = this.#parts;
     // An earlier run may have ended between a snapshot and the compaction for it.
     this.#compactor.compact();
-    // The newest snapshot may be lost: a follower that lacks entries before the log's beginning needs one.
+    // If the snapshot of the entries before the log was lost, another is taken now: a follower that lacks
+    // such entries can be helped by a snapshot alone.
     const { index } = core.log.base;
     if ((store.newest?.position.index ?? 0) < index && applier.applied.index >= index) {
       this.#taker.takeInBackground();

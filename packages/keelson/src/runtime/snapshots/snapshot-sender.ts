@@ -167,7 +167,10 @@ export class SnapshotSender {
     });
   }
 
-  /** A node has installed the snapshot (`intact`), or received a damaged one. */
+  /**
+   * A node needs the snapshot no longer. `intact`: it has installed it, or has caught up without it;
+   * otherwise what it received was damaged.
+   */
   onEnd({ from, id, intact }: SnapshotEnd): void {
     const transfer = this.#transfers.get(from);
     if (transfer?.snapshot.id !== id) return;

@@ -102,7 +102,8 @@ export class SnapshotTaker<Command, Result> {
   /**
    * Takes a snapshot if the policy says that one is due. Called whenever that may have changed: at the start,
    * after each applied batch, and when whatever kept one from being taken has ended (another snapshot, an
-   * installation, the pause after a failure). An idle node would otherwise keep a log that is too long.
+   * installation, the pause after a failure). Without the last of these, a node that applies nothing more
+   * would keep a log for which a snapshot is due.
    */
   takeIfDue(): void {
     if (this.#inProgress === null && !this.#suspended && this.#isDue()) this.takeInBackground();
@@ -274,14 +275,15 @@ export class SnapshotTaker<Command, Result> {
     }
   }
 
-  /** For a while, the policy starts no other snapshot. */
+  /** For `FAILURE_PAUSE_MS`, the policy starts no other snapshot. */
   #pause(): void {
     const { environment } = this.#parts;
     this.#notBefore = environment.now() + FAILURE_PAUSE_MS;
     this.#pauseTimer?.cancel();
     if (this.#stopped) return;
     this.#pauseTimer = environment.setTimer(FAILURE_PAUSE_MS, () => {
-      // A timer may fire a little before the time that it was set for.
+      // Reset, because a timer may fire a little before the time that it was set for, and `#isDue` would
+      // still see the pause.
       this.#notBefore = -Infinity;
       this.takeIfDue();
     });

@@ -16,8 +16,8 @@ type Run = <T>(what: string, call: () => Promise<T>) => Promise<T>;
 
 /**
  * Stands between the node and its snapshot store, and watches each call: a store that hangs must not go
- * unnoticed (Z15). Closing isn't watched: it comes with the end of the node, which waits for no part for
- * long.
+ * unnoticed (Z15). Closing isn't watched: it comes with the end of the node, and `shutDown` limits the time
+ * of each part's closing.
  */
 export class WatchedSnapshotStore implements SnapshotStore {
   readonly #store: SnapshotStore;

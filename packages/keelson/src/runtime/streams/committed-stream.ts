@@ -15,8 +15,10 @@ export interface CommittedCommand<Command> {
   readonly term: Term;
   readonly command: Command;
   /**
-   * The command's session and its sequence number there; null: it belongs to no session. A retry is an entry
-   * of its own: it shows the same command under the same session and number, and had no effect.
+   * The command's session and its sequence number there; null: it belongs to no session. Each attempt of a
+   * command in a session is an entry of its own, and all of them are here. At most one took effect: a retry,
+   * which has the same session and number, had none, nor had a command whose session had ended by then or
+   * whose number was beyond the session's window (`SESSION_LIMITS.windowMax`).
    */
   readonly session: { readonly id: LogIndex; readonly sequence: number } | null;
 }
@@ -130,7 +132,8 @@ class CommittedCursor<Command> implements AsyncIterableIterator<CommittedCommand
     for (;;) {
       if (this.#ended !== null) {
         const { error } = this.#ended;
-        // An error is thrown once. By the rules of iterators, `next` then only says that it is done.
+        // An error is thrown once. After that `next` only says that the iteration is done, as the language's
+        // own iterators do.
         this.#ended = { error: null };
         if (error !== null) throw error;
         return { done: true, value: undefined };
