@@ -7,8 +7,10 @@
  * - A follower acknowledges each heartbeat round, and whatever of its log is durable and equals the
  *   leader's.
  * - A refusal skips the entries that can't be the leader's.
- * - A snapshot that is offered and needed is handed on.
- * - A read of this node's own client is answered once; at the latest when it expires, or its leader is gone.
+ * - A follower hands a snapshot that its leader offers on to its runtime, which fetches it, if the snapshot
+ *   reaches beyond its commit index.
+ * - A read that a client of this node asked for is answered once: at the latest after the longest election
+ *   timeout, or when the leader of that time is gone.
  */
 import type { Actions, AddressedMessage } from "../../../core/action.ts";
 import type { AppendEntries, Message } from "../../../core/message.ts";
@@ -41,7 +43,7 @@ export class AnswerDuties {
   /** When `handleTimeout` was called last. */
   #timeoutAt = -Infinity;
 
-  // As a follower, of the present term.
+  // What the node did as a follower in its present term.
   /** Up to here the log equals the leader's, by what the leader has sent. */
   #matched = 0;
   /** The highest index acknowledged to the leader. */
@@ -53,7 +55,10 @@ export class AnswerDuties {
    * taken: term by index. A refusal is about one of them.
    */
   readonly #asked = new Map<number, number>();
-  /** The last entry of a snapshot that was offered and is needed; 0: none was since the last actions. */
+  /**
+   * The index of the last entry of a snapshot that the leader has offered since actions were last taken, and
+   * that this node needs; 0: there is none.
+   */
   #offered = 0;
 
   // Of the disk.

@@ -5,7 +5,8 @@
  * - ORD: an applied entry is durable on the node that applies it.
  *
  * It compares commands by their descriptions (`Subject.describe`), and doesn't look at the states that
- * result: the simulation compares these at the end (`checkStates`), and stale reads do while it runs.
+ * result: the simulation compares these at the end (`checkStates`), and the checker of stale reads compares
+ * what they return while it runs.
  */
 import type { LogIndex, LogPosition, NodeId } from "../../../core/position.ts";
 import type { ClusterHistory, NodeHistory } from "./cluster-history.ts";
@@ -32,12 +33,15 @@ export class ApplyChecker {
     return this.#applied;
   }
 
-  /** A node's state machine was opened, or restored from a snapshot, and holds the state after this entry. */
+  /**
+   * A node's state machine was opened, or restored from a snapshot, and holds the state after this entry: the
+   * node must apply every later command.
+   */
   restored(id: NodeId, applied: LogIndex): void {
     this.#history.node(id).applied = applied;
   }
 
-  /** A node's state machine is given a command. */
+  /** Checks SMS and ORD for a command that a node's state machine is given. */
   applying(id: NodeId, at: LogPosition, command: string): void {
     const node = this.#history.node(id);
     assertInvariant(
@@ -68,7 +72,9 @@ export class ApplyChecker {
     );
   }
 
-  /** A node's committed stream yields this command; the one before it was at index `before`. */
+  /**
+   * Checks SMS for a command that a node's committed stream yields. The command before it was at `before`.
+   */
   delivered(id: NodeId, at: LogPosition, command: string, before: LogIndex): void {
     const known = this.#applied.get(at.index);
     assertInvariant(

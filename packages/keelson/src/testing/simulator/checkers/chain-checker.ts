@@ -31,12 +31,14 @@ import { assertInvariant } from "./violation.ts";
  */
 export const CHAIN_MESSAGES_MAX = 16;
 
-/** Shorter chains aren't checked for progress, which costs more than counting. */
+/**
+ * Chains of up to this many messages aren't checked for progress, because the check costs more than counting.
+ */
 const UNCHECKED_MESSAGES = 4;
 
 /**
- * For how many messages of each link the checker knows to which chain they belong. Older ones count as
- * beginning a new chain.
+ * For how many messages of each link the checker remembers the chain, so that its memory stays bounded. An
+ * older message that arrives after all counts as the beginning of a new chain.
  */
 const MESSAGES_KNOWN_MAX = 512;
 
@@ -48,16 +50,16 @@ interface Chain {
   readonly uses: number;
 }
 
-/** What a leader knew at best of one follower. */
+/** The best that a leader has known of one follower's log in its term. */
 interface FollowerMark {
   match: LogIndex;
   /** The lowest `next` entry to send to the follower since `match` rose. */
   nextMin: LogIndex;
 }
 
-/** One process, from its start on. */
+/** What is known of one process, from its start on. */
 interface NodeChains {
-  /** The turn in which the causes below were recorded. Others came before it and are forgotten. */
+  /** The turn in which the causes below were recorded. Causes of earlier turns have been dropped. */
   turn: number;
   /** `#uses` in that turn. */
   uses: number;
@@ -89,27 +91,30 @@ export class ChainChecker {
   /** Counts what clients, the operator and faults do. */
   #uses = 0;
 
-  /** A turn of the event loop has ended. */
+  /** A turn of the event loop has ended: what is received from now on belongs to the next turn. */
   turnEnded(): void {
     this.#turn += 1;
   }
 
-  /** A client, the operator or a fault did something, or a call ended. */
+  /** A client, the operator or a fault did something, or a call ended: no chain goes on across it. */
   used(): void {
     this.#uses += 1;
   }
 
-  /** A process starts. */
+  /** A process starts: what an earlier process of the node received and reached no longer counts. */
   started(id: NodeId): void {
     this.#nodes.delete(id);
   }
 
-  /** A timer of the process fired, and time has passed since it was set. */
+  /**
+   * A timer of the process fired after time had passed since it was set: what the node sends in this turn
+   * continues no chain.
+   */
   woken(id: NodeId): void {
     this.#nodeInTurn(id).wasWoken = true;
   }
 
-  /** The process is given a message. */
+  /** Notes the chain of a message that the process is given: what it sends in this turn may continue it. */
   receiving(id: NodeId, message: Message | RuntimeMessage): void {
     const { from } = message;
     const node = this.#nodeInTurn(id);
@@ -122,14 +127,17 @@ export class ChainChecker {
     node.parts.add(part);
   }
 
-  /** The process sends a message. `core`: its core; null: it has none yet. */
+  /**
+   * Checks the length of the chain of a message that the process sends. `core`: its core; null: it has none
+   * yet.
+   */
   sending(id: NodeId, core: RaftNode | null, to: NodeId, message: Message | RuntimeMessage): void {
     const node = this.#node(id);
     // A new transfer, for which the parts that came before are of no use.
     if (message.type === "snapshot-request" && message.id === null) node.parts.clear();
     let length = this.#causeOf(node, to) + 1;
     if (length > UNCHECKED_MESSAGES && core !== null && advance(node, core)) {
-      // What else the node sends in this turn may follow from the same step.
+      // What else the node sends in this turn may follow from the same progress, so it begins new chains too.
       node.causes.clear();
       length = 1;
     }

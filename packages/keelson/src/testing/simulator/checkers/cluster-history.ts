@@ -45,8 +45,8 @@ export type CommittedEntry = SeenEntry & { readonly seenInTerm: number };
 export interface NodeHistory {
   readonly id: NodeId;
   /**
-   * Entries 1, 2, ... that the node's store was given, durable or not. The part below its base is what was
-   * committed.
+   * Entries 1, 2, ... that the node's store was given, durable or not. For the entries that the node's log no
+   * longer holds, these are the committed ones.
    */
   submitted: SeenEntry[];
   /** Entries 1, 2, ... that the store has reported as durable. */
@@ -77,7 +77,7 @@ export interface NodeHistory {
   readonly matches: Map<NodeId, LogIndex>;
   /**
    * The oldest write of entries that the store hasn't finished, and when it was first seen, on the node's
-   * clock.
+   * clock. Null: there is none, or the node isn't a leader that another node could replace.
    */
   oldestWrite: { readonly write: LogWrite; readonly since: number } | null;
   /**
@@ -152,7 +152,10 @@ export class ClusterHistory {
     this.#votes.set(key, [...candidates, votedFor]);
   }
 
-  /** This node's directory is replaced by an older copy, in which its votes may be missing. */
+  /**
+   * This node's directory is replaced by an older copy, in which its votes may be missing: allows it to vote
+   * again in the terms in which it has voted.
+   */
   forgetVotes(id: NodeId): void {
     this.rolledBack.add(id);
     for (const key of this.#votes.keys()) {

@@ -25,7 +25,10 @@ export class CommitChecker {
     this.#memberships = memberships;
   }
 
-  /** CQ, §5.4.2: the node leads `term`, and moves its commit index to `commit`. */
+  /**
+   * CQ, §5.4.2: the leader of `term` moves its commit index to `commit`. Checks that the entry there has its
+   * term.
+   */
   checkTerm(node: NodeHistory, commit: LogIndex, term: number): void {
     const entry = node.submitted[commit - 1];
     assertInvariant(

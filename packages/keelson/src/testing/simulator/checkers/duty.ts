@@ -4,7 +4,7 @@ import type { NodeId } from "../../../core/position.ts";
 import type { Role } from "../../../core/role.ts";
 import { Violation } from "./violation.ts";
 
-/** The options of the node that say how long things may take, in milliseconds. */
+/** The node's options that decide when a duty is due. Times are in milliseconds. */
 export interface DutySettings {
   readonly electionTimeoutMinMs: number;
   readonly electionTimeoutMaxMs: number;
@@ -15,7 +15,7 @@ export interface DutySettings {
   readonly clockDriftMax: number;
 }
 
-/** What was true of a core after its last input. */
+/** What was true of a core before the input that is being checked. */
 export interface CoreBefore {
   readonly term: number;
   readonly votedFor: NodeId | null;

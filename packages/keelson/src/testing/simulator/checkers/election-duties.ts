@@ -2,7 +2,9 @@
  * DUTY: elections go as fast as they can.
  *
  * - A voter that hears no leader for the longest election timeout stands for election, and asks to be woken
- *   in time. Only a leader's message, a vote that it gives, and a change of its role put that off.
+ *   in time. That time starts anew when it hears the leader, gives a vote, changes its role, stands for
+ *   election, creates its cluster or has installed a snapshot, and at a timeout while a part of it has
+ *   stalled.
  * - A node that hears no leader grants each vote and pre-vote that it may grant.
  */
 import type { Actions, AddressedMessage } from "../../../core/action.ts";

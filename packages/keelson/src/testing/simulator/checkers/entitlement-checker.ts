@@ -7,9 +7,10 @@
  *   term before, and stands once for it. Any other candidate first has the pre-votes of a majority, all for
  *   the same round.
  *
- * It sees what nodes send and are given, and asks no node what it believes. The reference model checks
- * candidates too, but takes for granted that the core is given only what was sent to its node, and that a
- * TimeoutNow comes from a leader. This checker sees the messages at the transport, and knows who leads.
+ * It sees what nodes send and are given. All that it takes from a node itself is the configuration that the
+ * node acts on. The reference model checks candidates too, but takes for granted that the core is given only
+ * what was sent to its node, and that a TimeoutNow comes from a leader. This checker sees the messages at the
+ * transport, and knows who leads.
  */
 import type { ClusterConfig } from "../../../core/config.ts";
 import type { Message } from "../../../core/message.ts";
@@ -48,7 +49,7 @@ export class EntitlementChecker {
     this.#toldIn.delete(id);
   }
 
-  /** The node is about to be given this message. */
+  /** Records what this message, which the node is about to be given, entitles it to. */
   receiving(id: NodeId, message: Message): void {
     if (message.type === "timeout-now") {
       if (this.#leads(message.from, message.term)) this.#toldOf(id).add(message.term);
@@ -58,7 +59,10 @@ export class EntitlementChecker {
     }
   }
 
-  /** The node sends this message. `configOf`: the configuration that it acts on; null: it doesn't run. */
+  /**
+   * Checks that the node is entitled to send this message. `configOf`: the configuration that it acts on;
+   * null: it doesn't run.
+   */
   sending(id: NodeId, message: Message, configOf: () => ClusterConfig | null): void {
     switch (message.type) {
       case "append-entries":

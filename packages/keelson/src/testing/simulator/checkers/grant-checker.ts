@@ -40,14 +40,17 @@ export class GrantChecker {
   readonly #timeoutMs: number;
   /** The vote that must be given to the message that is being handled; null: none. */
   #owed: RequestVote | null = null;
-  /** By pre-vote request: whether it had to be granted each time that it came. */
+  /**
+   * By pre-vote request: whether it had to be granted each time that it came. An answer doesn't say for which
+   * copy of the request it is.
+   */
   readonly #owedPreVotes = new Map<string, boolean>();
 
   constructor(timeoutMs: number) {
     this.#timeoutMs = timeoutMs;
   }
 
-  /** The node is about to be given this message. */
+  /** Notes whether the node, which is about to be given this message, must grant what it asks for. */
   receiving(message: Message, voter: Voter): void {
     this.#owed = message.type === "request-vote" && this.#owesVote(message, voter) ? message : null;
     if (message.type !== "pre-vote") return;
@@ -55,7 +58,9 @@ export class GrantChecker {
     this.#owedPreVotes.set(key, this.#owesPreVote(message, voter) && this.#owedPreVotes.get(key) !== false);
   }
 
-  /** The node was given it. */
+  /**
+   * Checks that the node gave the vote, if it had to. A node that gives a vote changes `votedFor` at once.
+   */
   received(message: Message, { id, term, votedFor }: Pick<Voter, "id" | "term" | "votedFor">): void {
     const owed = this.#owed;
     this.#owed = null;
@@ -68,7 +73,7 @@ export class GrantChecker {
     );
   }
 
-  /** The node sends this message. */
+  /** Checks that the message doesn't refuse a pre-vote that the node had to grant. */
   sending(to: NodeId, message: Message): void {
     if (message.type !== "pre-vote-reply") return;
     const key = keyOf(to, message.round);

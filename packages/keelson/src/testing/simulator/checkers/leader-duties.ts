@@ -5,10 +5,12 @@
  * - It replicates to every member. Each heartbeat round goes to all of them, and the next one follows in
  *   time. What a member lacks is sent as far as the window allows; a member that is known to hold what the
  *   log begins after is not left waiting for a snapshot.
- * - It looks for where two logs agree only where the last refusal allows it. It sends no entries to members
- *   that are silent.
- * - It steps down only if it was removed, hears no majority, or a part of it has stalled. If it hears one,
- *   it asks another node to take over.
+ * - It looks for where two logs agree only where the last refusal allows it. It sends no entries to a member
+ *   whose log it still compares with its own (`probe`) and that hasn't answered for the longest election
+ *   timeout.
+ * - It steps down only if it was removed, hears no majority, or a part of it has stalled. If it still hears a
+ *   majority, it asks another voter to take over, provided that one which it hears holds every committed
+ *   entry.
  */
 import type { Actions, AddressedMessage } from "../../../core/action.ts";
 import { isJoint, membersOf } from "../../../core/config.ts";
@@ -177,7 +179,7 @@ export class LeaderDuties {
     );
   }
 
-  /** Each round goes to all members, and the next one is due in time. */
+  /** Checks that the latest round went to all members, and that the timer is set in time for the next one. */
   #checkRounds({ timer }: Actions, now: number): void {
     const { id } = this.#core;
     const others = this.#others();
@@ -199,7 +201,9 @@ export class LeaderDuties {
   }
 
   /**
-   * §5.3: what a majority holds is committed. While a change is new, both configurations' majorities count.
+   * §5.3: checks that what a majority holds is committed. Asks for the commit only where majorities of both
+   * the last configuration and the one before it hold the entry, so that it doesn't matter which of them
+   * counts.
    */
   #checkCommit(): void {
     const { id, log, term, commitIndex } = this.#core;

@@ -6,7 +6,8 @@
  * - LC: a new leader's log holds every entry that was known to be committed in an earlier term.
  * - MONO: a leader's `match` of a follower never falls within its term.
  * - STABLE: a leader that hears from no majority steps down, and so does one whose disk, state machine or
- *   snapshots' files have stalled; where nothing goes wrong, a leader that has led for a while isn't deposed.
+ *   snapshots' files have stalled; where no fault may depose a leader, one that has led for `stableAfterMs`
+ *   isn't deposed.
  * - FAILSTOP: a node whose state machine or snapshots' files hang stops.
  *
  * Times are on the node's own clock. What a node couldn't notice in time (it was paused, its timers were
@@ -32,7 +33,10 @@ export class LeadershipChecker {
     this.#expectations = expectations;
   }
 
-  /** The node couldn't know that it was cut off, or that its disk stalled: start counting anew. */
+  /**
+   * The node couldn't know that it was cut off, or that a part of it stalled: the times after which it must
+   * have stepped down or stopped begin anew.
+   */
   excuse(node: NodeHistory): void {
     node.withoutMajoritySince = null;
     node.oldestWrite = null;
@@ -40,7 +44,7 @@ export class LeadershipChecker {
     node.leadersHungCall = null;
   }
 
-  /** The node leads this term, and wasn't seen to lead it before. */
+  /** Checks ES, PBR, STABLE and LC for a node that leads this term and wasn't seen to lead it before. */
   elected(node: NodeHistory, term: number, config: ClusterConfig, now: number): void {
     this.#checkElection(node, term, config);
     this.#history.leaders.set(term, node.id);
@@ -85,7 +89,7 @@ export class LeadershipChecker {
     );
   }
 
-  /** The node still leads the term that it was seen to lead before. */
+  /** Checks MONO and STABLE for a node that still leads the term that it was seen to lead before. */
   leading(node: NodeHistory, { members, config, term }: NodeStatus, now: number): void {
     for (const { id, match } of members) {
       if (match === null || id === node.id) continue;

@@ -50,12 +50,12 @@ export class LeaseChecker {
     return isFresh && binds;
   }
 
-  /** The node was given this message. */
+  /** Notes that the node heard its leader, if the message is an AppendEntries of its term. */
   received(message: Message, { term, now }: ReceiverState): void {
     if (message.type === "append-entries" && message.term === term) this.#heardAt = now;
   }
 
-  /** The node sends this message. */
+  /** Checks that the message doesn't grant a vote or pre-vote that the node had to refuse. */
   sending(to: NodeId, message: Message): void {
     let key: string | null = null;
     if (message.type === "pre-vote-reply" && message.granted) key = keyOf("pre-vote", to, message.round);

@@ -21,7 +21,10 @@ interface Round {
   readonly at: number;
 }
 
-/** A majority has answered a round that began at `at`. If one answers round `next` too, the lease begins then. */
+/**
+ * A majority has answered a round that began at `at`. Once a majority also answers round `next`, the lease
+ * counts from `at`.
+ */
 interface Confirmed {
   readonly at: number;
   readonly next: number;
@@ -41,7 +44,7 @@ export class LeaseDuties {
   /** The start of the latest round that a majority has answered since actions were last taken; null: none. */
   #answeredNow: number | null = null;
   #confirmed: Confirmed[] = [];
-  /** The lease begins no earlier. */
+  /** By the answers so far, the lease counts from this time or a later one. */
   #leaseFrom = -Infinity;
   /** The time of the first input since actions were last taken; null: none has come. */
   #turnBeganAt: number | null = null;
@@ -83,7 +86,8 @@ export class LeaseDuties {
     const last = this.#rounds.at(-1)?.round ?? 0;
     if (round > last && this.#turnBeganAt !== null) this.#rounds.push({ round, at: this.#turnBeganAt });
     if (this.#rounds.length > ROUNDS_KEPT) this.#rounds.shift();
-    // Rounds that began in the turn of the answer may have begun before it.
+    // The further round must begin after the majority's answer. The latest round may have begun before it, in
+    // the same turn, so wait for the one after that.
     if (this.#answeredNow !== null) this.#confirmed.push({ at: this.#answeredNow, next: round + 1 });
     if (this.#confirmed.length > ROUNDS_KEPT) this.#confirmed.shift();
     this.#answeredNow = null;

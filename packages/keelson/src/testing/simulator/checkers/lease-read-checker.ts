@@ -29,8 +29,8 @@ export interface LeaseVoter {
 }
 
 /**
- * A voter may be free so much earlier than the lease ends: it adds and rounds the same times in another order.
- * Late clocks have a resolution of one millisecond.
+ * How much earlier than the leader's lease ends a voter may be free: it adds and rounds the same times in
+ * another order. Some runs begin with clocks near 2^53 ms, which have a resolution of one millisecond.
  */
 const ROUNDING_MS = 1;
 
@@ -50,7 +50,7 @@ export class LeaseReadChecker {
     this.#isDriftBounded = isDriftBounded;
   }
 
-  /** The node sends this message. */
+  /** Notes that the node asks another one to take over, if that is what it sends. */
   sending({ type, from, term }: Message): void {
     if (type === "timeout-now") this.#handedOverIn.set(from, term);
   }

@@ -15,7 +15,7 @@ export class MembershipChecker {
   /** What callers have asked for so far: "join n4", "leave n4", "promote n4", "demote n4". */
   readonly #asked = new Set<string>();
 
-  /** A caller asks a node for this change. */
+  /** Notes the change that a caller asks a node for: its moves are allowed from now on. */
   asked({ add = {}, remove = [], promote = [], demote = [] }: MembershipChange): void {
     const note = (what: Move, ids: readonly NodeId[]): void => {
       for (const id of ids) this.#asked.add(`${what} ${id}`);
@@ -32,7 +32,10 @@ export class MembershipChecker {
     this.#asked.add(`join ${id}`);
   }
 
-  /** This configuration was committed; `before` is the committed one before it, null: there is none. */
+  /**
+   * Checks that a caller asked for each move from `before`, the last committed configuration, to this one,
+   * which is committed now. Null: there is no configuration yet.
+   */
   committed(now: SeenConfig | null, before: SeenConfig | null): void {
     if (now === null || before === null || now.index === before.index) return;
     for (const [what, id] of movesBetween(before.membership.config, now.membership.config)) {

@@ -10,8 +10,8 @@
  * given and reported; and it compares a follower's log with its leader's.
  *
  * It doesn't check messages of an earlier term than the sender's durable one: what they assert was checked
- * when that term was current, and late copies are harmless if receivers are right (checked by what they do
- * then).
+ * when that term was current, and a receiver must ignore late copies, and other checkers notice what it does
+ * if it doesn't.
  */
 import type { Message } from "../../../core/message.ts";
 import type { LogIndex, NodeId } from "../../../core/position.ts";

@@ -41,7 +41,7 @@ export class ModelChecker {
     });
   }
 
-  /** The core was given this input, and looks like this now. */
+  /** Checks the step that the core made at this input. `seen`: the core after it. */
   stepped(id: NodeId, input: Input, seen: Seen): void {
     const before = this.#states.get(id);
     if (before === undefined) return;

@@ -5,9 +5,9 @@
  * up for it: a heartbeat for a lost entry, an election timeout for an answer that wasn't given. So this
  * checker goes by what ought to happen in the same turn, not by what has gone wrong in the end.
  *
- * It watches one core: each input that it is given, and each batch of actions that is taken of it. It asks
- * the core only for what the core can't hide: its term, role, log and configuration, and what it believes of
- * its followers. Times are on the node's own clock.
+ * It watches one core: each input that it is given, and each batch of actions that is taken of it. It reads
+ * the core's state (its term, role, log, configuration, and what it believes of its followers), but works out
+ * for itself what is due, and when. Times are on the node's own clock.
  *
  * - answers: `AnswerDuties`
  * - elections: `ElectionDuties`

@@ -52,7 +52,7 @@ export class ReadChecker {
     this.#history = history;
   }
 
-  /** A node sends this message to `to`. */
+  /** Notes the rounds that begin, and the answers to them, in the messages that nodes send. */
   sending(to: NodeId, message: Message): void {
     if (message.type === "append-entries-reply") this.#answer(to, message);
     if (message.type !== "append-entries") return;

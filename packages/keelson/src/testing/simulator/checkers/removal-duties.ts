@@ -3,8 +3,8 @@
  * know would go on standing for election.
  *
  * - It sends to a removed member until that has answered a message that told it that its removal is
- *   committed, needs a snapshot, or can't be reached for some time.
- * - It sends nothing to it after that time.
+ *   committed, needs a snapshot, or hasn't answered by the end of `NOTICE_TIMEOUTS`.
+ * - It sends nothing to it one election timeout after that.
  */
 import type { AddressedMessage } from "../../../core/action.ts";
 import { membersOf } from "../../../core/config.ts";

@@ -18,7 +18,10 @@ export class SessionChecker {
   /** By node: where it was compared last, so that a node which applies nothing costs nothing. */
   readonly #comparedAt = new Map<NodeId, LogIndex>();
 
-  /** A node's state is that after entry `applied`, and no batch is being applied. */
+  /**
+   * Compares a node's figures after entry `applied` with those of the first node that was seen there. To be
+   * called only while the node applies no batch.
+   */
   step(id: NodeId, applied: LogIndex, figures: SessionMetrics): void {
     if (this.#comparedAt.get(id) === applied) return;
     this.#comparedAt.set(id, applied);
@@ -35,7 +38,10 @@ export class SessionChecker {
     );
   }
 
-  /** The node's state was opened, or restored from a snapshot: its table was made anew. */
+  /**
+   * The node's state was opened, or restored from a snapshot. Its table was made anew, so it is compared
+   * again even after the same entry.
+   */
   restored(id: NodeId): void {
     this.#comparedAt.delete(id);
   }

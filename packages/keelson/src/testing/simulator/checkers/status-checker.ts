@@ -41,7 +41,7 @@ export class StatusChecker {
     this.#leadership.excuse(this.#history.node(id));
   }
 
-  /** A node may have done something. `now` is the time on its own clock. */
+  /** Checks the report of a node that may have done something. `now` is the time on its own clock. */
   step(id: NodeId, status: NodeStatus, now: number): void {
     const node = this.#history.node(id);
     const { commitIndex, role, term, config } = status;

@@ -51,7 +51,10 @@ export class StoreChecker {
     this.#history = history;
   }
 
-  /** A process opened its store and found this log. */
+  /**
+   * Checks the log, term and vote that a process found when it opened its store, and takes them as what the
+   * node holds now.
+   */
   opened(id: NodeId, stored: StoredLog, records: readonly Uint8Array[]): void {
     const node = this.#history.node(id);
     const found = this.#history.committedUpTo(id, stored.base);
@@ -136,7 +139,7 @@ export class StoreChecker {
     node.durable = [...node.submitted];
   }
 
-  /** CFG: this configuration goes with the state after entry `index`. */
+  /** CFG: checks that this configuration was in force after entry `index`. */
   checkConfigAt(id: NodeId, index: LogIndex, config: ClusterConfig): void {
     const inForce = this.#history.committed[index - 1]?.inForce?.membership.config;
     assertInvariant(
@@ -148,8 +151,8 @@ export class StoreChecker {
   }
 
   /**
-   * CFG: this membership, encoded, goes with the state after entry `index`. Commits are seen at the end of a
-   * turn, and a node may begin a snapshot in the turn in which it commits and applies: then its own log
+   * CFG: checks that this membership, encoded, was in force after entry `index`. Commits are seen at the end
+   * of a turn, and a node may begin a snapshot in the turn in which it commits and applies: then its own log
    * tells.
    */
   checkMembershipAt(id: NodeId, index: LogIndex, payload: Uint8Array): void {
@@ -164,7 +167,7 @@ export class StoreChecker {
     );
   }
 
-  /** The store is given a write. */
+  /** Checks a write that the store is given: the entries that it removes and those that it adds. */
   submitted(id: NodeId, write: LogWrite): void {
     const node = this.#history.node(id);
     if (write.truncateFrom !== null) {
@@ -182,7 +185,10 @@ export class StoreChecker {
     node.pending.push(write);
   }
 
-  /** The store reports a write as durable. A report from an earlier process is ignored. */
+  /**
+   * Checks the order of the writes that the store reports as durable, and their terms and votes. A report
+   * from an earlier process is ignored.
+   */
   durable(id: NodeId, incarnation: number, write: LogWrite): void {
     const node = this.#history.node(id);
     if (node.incarnation !== incarnation) return;

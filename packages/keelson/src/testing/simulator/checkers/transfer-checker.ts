@@ -1,5 +1,5 @@
 /**
- * Checks what a transfer of a snapshot is good for.
+ * Checks that no snapshot is transferred in vain.
  *
  * - BOUND: a node doesn't ask for parts of a snapshot of which its state holds everything already.
  * - LIVE: a node that has fetched its leader's snapshot can go on from it with that leader's log. Otherwise
@@ -49,7 +49,7 @@ export class TransferChecker {
     this.#keepsLog = keepsLog;
   }
 
-  /** A node sends a message. */
+  /** Checks BOUND for a request and LIVE for an offer, and notes what was fetched. */
   sending(sender: Sender, to: NodeId, message: Message | RuntimeMessage): void {
     if (!isRuntimeMessage(message)) {
       if (message.type === "install-snapshot") this.#offering(sender, to, message.last.index);
