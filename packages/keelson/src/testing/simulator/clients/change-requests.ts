@@ -14,7 +14,7 @@ import type { OperatorView } from "./operator-view.ts";
 
 /** What the leader is asked for. */
 export interface ChangeRequest {
-  /** `clean up`: after healing, unusable members are removed. */
+  /** `clean up`: after healing, members that can't come back are removed. */
   readonly how: ChangeKind | "clean up";
   readonly change: MembershipChange;
   /** A learner to add, instead of the change. */
@@ -28,7 +28,7 @@ export interface ChangeRequestsParts {
   readonly processes: readonly SimProcess[];
   readonly checker: ClusterChecker;
   readonly view: OperatorView;
-  /** The operator takes a removed node's disk away, to use its id again. */
+  /** Replaces a removed node's disk by an empty one, so that the operator can ask to add its id again. */
   readonly wipe: (process: SimProcess) => void;
 }
 
@@ -64,14 +64,20 @@ export class ChangeRequests {
     };
   }
 
-  /** A request of this kind. While the configuration is joint there is none. */
+  /**
+   * A request of this kind. Null while the committed configuration is joint, or if the request isn't possible
+   * now.
+   */
   make(how: ChangeKind): ChangeRequest | null {
     const membership = this.#parts.checker.history.committedMembership;
     if (membership === null || isJoint(membership.config)) return null;
     return this.#makers[how](membership);
   }
 
-  /** Completes a joint configuration, or removes the members that can't come back. */
+  /**
+   * Completes a joint configuration, or else removes the members whose disks are lost, that a leader knows to
+   * have lost entries, or that never ran.
+   */
   cleanUp(membership: Membership): ChangeRequest | null {
     if (isJoint(membership.config)) return this.#request("clean up", membership, { promote: [] });
     const remove = [...membership.members.keys()].filter((id) => {

@@ -63,10 +63,12 @@ export interface Call {
   /** It was made on a node that didn't lead, so it waits while that node knows no leader. */
   readonly waitsForLeader?: boolean;
   readonly ended: OnEnd;
-  /** Whether this is one of several attempts that the maker of the call counts as one call. */
+  /**
+   * Whether the maker of the call counts its attempts as one call: `OpenCalls` then doesn't count this one.
+   */
   readonly isAttempt?: boolean;
   /**
-   * Since when its node hasn't led, in true time; null: it leads, or nothing is known. Written by
+   * Since when its node hasn't led, in true time; null: it leads, or it wasn't looked at yet. Written by
    * `OpenCalls`.
    */
   notLeadingSince: number | null;
@@ -97,8 +99,8 @@ export interface CallMaker {
   context(key: string): CallContext<StateMachine<unknown, unknown>>;
   /**
    * Makes one attempt at a call that may take several; it isn't written into the history. The attempt is
-   * registered before it is made: the call itself may touch the disk, and the process may die of that at
-   * once.
+   * registered before it is made: the call may touch the disk, a fault may kill the process at that moment,
+   * and an attempt registered later would never be ended.
    */
   attempt(
     op: string,
@@ -108,7 +110,7 @@ export interface CallMaker {
     timeoutMs?: number,
     endsByTimeLimit?: boolean,
   ): Promise<AttemptResult>;
-  /** A write that took several attempts has ended. */
+  /** A write that took several attempts has ended: it is counted as one call, with this outcome. */
   settled(name: string | null, outcome: Outcome): void;
   /** Runs a check; an error that it throws is reported as the run's violation. */
   watch(check: () => void): void;
@@ -125,8 +127,9 @@ export function codeOf(error: unknown): string {
 }
 
 /**
- * Whether the command took effect and has no result: `apply` threw, or the codec couldn't encode what it returned.
- * Every attempt of the command ends so. A result that couldn't be decoded is another matter: it is damaged.
+ * Whether the command took effect and has no result: `apply` threw, or the codec couldn't encode what it
+ * returned. Every attempt of the command ends so. A result that can't be decoded isn't meant: it differs from
+ * what was encoded, which is a bug.
  */
 export function tookEffectWithoutResult(error: unknown): error is RaftError {
   if (error instanceof CommandRejectedError) return true;

@@ -3,8 +3,8 @@
  *
  * - ONCE: a command isn't applied in a session that was closed before.
  *
- * Whether an outcome that covers several attempts is right (K4) is checked with all others at the end of the
- * run.
+ * A session repeats a command by itself, so an outcome covers several attempts (K4). Whether it is right is
+ * checked with the outcomes of all other calls at the end of the run.
  */
 import type { RaftError } from "../../../errors.ts";
 import type { OpenOperation } from "../../linearizability/index.ts";

@@ -14,7 +14,7 @@ import type { SimProcess } from "../world/sim-process.ts";
 /** How much later than its time limit a call may end: clocks drift, timers are late, processes are paused. */
 const CALL_GRACE_MS = 1_000;
 
-/** How much longer than an election timeout a write may stay open on a node that stopped leading. */
+/** How much longer than the longest election timeout a write may stay open on a node that stopped leading. */
 const STEP_DOWN_GRACE_MS = 300;
 
 /** The writes under way on one node. */
@@ -46,7 +46,7 @@ export class OpenCalls {
   readonly #calls = new Set<Call>();
   /** The writes among them that end when their node stops leading, by node. */
   readonly #writes = new Map<SimProcess, NodeWrites>();
-  /** Before this time no call has been under way for too long. */
+  /** Before this time no call can have passed its time limit, so `checkBounds` needn't look at the calls. */
   #overdueFrom = Infinity;
 
   constructor(parts: Pick<ClientsParts, "plan" | "clock" | "trace" | "checker">) {
@@ -115,7 +115,9 @@ export class OpenCalls {
     }
   }
 
-  /** KNOWN: no call has been under way for too long. */
+  /**
+   * KNOWN: throws if a call has passed its time limit, or a write stays open after its node stopped leading.
+   */
   checkBounds(): void {
     const now = this.#parts.clock.now();
     for (const [process, writes] of this.#writes) {
@@ -137,12 +139,13 @@ export class OpenCalls {
 
   /**
    * A node that stepped down ends its writes after about an election timeout, however long their time limits;
-   * and a node that doesn't forward, what it held until another node leads.
+   * and a node that doesn't forward ends the writes that it held for want of a leader, once it knows one.
    */
   #checkAfterStepDown(process: SimProcess, writes: NodeWrites, now: number): void {
     const { plan } = this.#parts;
     const { clockConditions, resumedAt } = process;
-    // The announced role lags behind where the plan's readers of changes are slow.
+    // Goes by the role that was read from the node's change stream. Where the plan's readers of that stream
+    // are slow, what they have read lags behind, so there the node's own role counts.
     const leads = plan.usage.listeners === null ? process.announced.role === "leader" : process.leads;
     if (leads || process.isPaused || process.timersAreLate) {
       writes.spell += 1;

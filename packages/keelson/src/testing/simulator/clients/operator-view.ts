@@ -12,7 +12,7 @@ import type { SimProcess } from "../world/sim-process.ts";
 export class OperatorView {
   /** Every id that was ever asked for or lost its disk. An id is used once. */
   readonly usedIds = new Set<NodeId>();
-  /** Nodes whose disks are damaged, or soon will be. */
+  /** Nodes whose disks a fault damages or destroys, noted before it does. */
   readonly damaged = new Set<NodeId>();
   /** Nodes that the others may look for at another address than theirs. The majority must not need them. */
   readonly moving = new Set<NodeId>();
@@ -41,10 +41,10 @@ export class OperatorView {
   }
 
   /**
-   * Whether a leader proved that this member lost entries, as its own log, any node's metrics or the
-   * committed membership says. A node that was rolled back before its leader was elected doesn't count: it
-   * catches up like a slow one. Nor does a node that leads, although a former leader knew of its loss: it has
-   * caught up.
+   * Whether a leader proved that this member lost entries, as an error that stopped the node, any node's
+   * metrics or the committed membership says. A node that was rolled back before its leader was elected
+   * doesn't count: it catches up like a slow one. Nor does a node that leads, although a former leader knew
+   * of its loss: it has caught up.
    */
   isKnownToBeRolledBack(id: NodeId): boolean {
     const process = this.process(id);
@@ -73,7 +73,7 @@ export class OperatorView {
     return inForce?.membership.removed?.includes(of) === true;
   }
 
-  /** Whether a majority may rely on this node. */
+  /** Whether this node counts where the operator looks for a majority that remains. */
   isUsable(id: NodeId): boolean {
     const process = this.process(id);
     return (

@@ -30,11 +30,14 @@ import { StaleReads } from "./stale-reads.ts";
 /** The mean pause of a client that reads from one node again and again, in milliseconds. */
 const REPEATED_READ_PAUSE_MS = 50;
 
-/** The mean time after which an aborted call is aborted; and the share that is aborted before it is made. */
+/**
+ * The mean time after which an aborted call is aborted, in milliseconds; and the share of the aborted calls
+ * whose signal is aborted before the call is made.
+ */
 const ABORT_AFTER_MS = 60;
 const ALREADY_ABORTED_SHARE = 0.1;
 
-/** Longer descriptions of commands and queries are cut in the trace. */
+/** Longer descriptions of commands and queries are cut to this length in the trace, which stays readable. */
 const DESCRIPTION_CHARACTERS_MAX = 120;
 
 type AnyWrite = WriteCall<unknown, unknown, unknown, unknown>;
@@ -42,7 +45,10 @@ type AnyWrite = WriteCall<unknown, unknown, unknown, unknown>;
 /** See the file's header. */
 export class SimClients implements CallMaker {
   readonly history: History<unknown, unknown>;
-  /** No ordinary client calls this node; null: there is no such node. Written by faults. */
+  /**
+   * `choose` never picks this node, so only the calls that faults make reach it; null: there is no such node.
+   * Written by faults.
+   */
   avoided: SimProcess | null = null;
   readonly #parts: ClientsParts;
   readonly #calls: OpenCalls;
@@ -112,7 +118,7 @@ export class SimClients implements CallMaker {
     this.#sessions?.stop();
   }
 
-  /** A process died. */
+  /** A process died: its calls end as unknown. */
   died(process: SimProcess): void {
     this.#calls.died(process);
   }
@@ -165,7 +171,8 @@ export class SimClients implements CallMaker {
     const up = this.#parts.processes.filter((process) => process.isUp && process !== this.avoided);
     if (this.#quiet || up.length === 0) return null;
     const leaders = up.filter((process) => process.leads);
-    // Clients are often wrong about who leads. Where nodes forward calls, it matters less whom they call.
+    // Clients are often wrong about who leads. Where nodes forward calls, more calls go to any node, so that
+    // many are forwarded.
     const leaderShare = this.#parts.plan.usage.forward ? 0.4 : 0.8;
     return leaders.length > 0 && this.#chance.happens(leaderShare)
       ? this.#chance.pick(leaders)
@@ -289,7 +296,7 @@ export class SimClients implements CallMaker {
 
   #checkHint({ id, machine }: SimProcess, error: unknown): void {
     const { plan, checker } = this.#parts;
-    // As in `openNode`.
+    // The same condition by which `openNode` decides whether the node forwards calls.
     const forwards = plan.usage.forward && machine?.codec?.encodeResult !== undefined;
     this.watch(() => {
       checker.hints.refused(id, error, forwards);

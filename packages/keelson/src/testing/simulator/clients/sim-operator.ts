@@ -41,7 +41,7 @@ export interface OperatorParts {
 
 type ChangeFault = Extract<OperatorFault, { type: "change" }>;
 
-/** How often the operator asks for one change. */
+/** How often the operator asks for one change, at most. */
 const ATTEMPTS_MAX = 6;
 
 /** The mean pause before it asks again, in milliseconds. */
@@ -57,10 +57,16 @@ const QUEUE_MAX = 4;
 /** How much longer than an election timeout a leader may take to give up a transfer. */
 const TRANSFER_GRACE_MS = 100;
 
-/** After so long the checker has seen the turn in which a call ended. */
+/**
+ * How long to wait before checking what a call said: by then the checkers have seen the turn in which it
+ * ended.
+ */
 const CHECKER_LAG_MS = 1;
 
-/** Of the requests that any node may pass on to the leader, the share that is made at another node. */
+/**
+ * Where nodes forward calls: of the transfers and added learners, the share that is asked of another node
+ * than the leader.
+ */
 const FORWARDED_SHARE = 0.3;
 
 /** How many writes a new leader is given in its first turn. */
@@ -101,7 +107,7 @@ export class SimOperator {
     this.#requests = new ChangeRequests({ chance, processes, checker, view: this.#view, wipe });
   }
 
-  /** Begins nothing new. */
+  /** Begins no new change and greets no new leader from now on. Requests under way go on. */
   stop(): void {
     this.#stopped = true;
   }
@@ -170,8 +176,8 @@ export class SimOperator {
   }
 
   /**
-   * KNOWN: after an election timeout the leader either doesn't lead or has given up, and takes commands again
-   * (T3).
+   * KNOWN: checks that after the longest election timeout the leader either doesn't lead or has given up the
+   * transfer, and takes commands again (T3).
    */
   #watchTransfer(leader: SimProcess, term: number, asking: Promise<unknown>): void {
     const { plan, clock, report } = this.#parts;
@@ -338,7 +344,8 @@ export class SimOperator {
 
   #ask(leader: SimProcess, request: ChangeRequest): Promise<AttemptResult> {
     const timeoutMs = request.how === "ghost" ? UNREACHABLE_CHANGE_MS : CHANGE_MS;
-    // A change of voters that is passed on could begin late, when the majority that it counts on is lost.
+    // A node that forwards a change of voters may pass it on late. The majority that the operator counted on
+    // could be lost by then, so such a change is asked of the leader itself.
     const asked = request.learner === null ? leader : this.#nodeToAsk(leader);
     const asking = (): Promise<void> => callRaft(asked, request, timeoutMs);
     return this.#parts.clients.attempt(nameOf(request), asked, false, asking, timeoutMs);
@@ -371,7 +378,8 @@ export class SimOperator {
           this.#checkDone(request);
           break;
         }
-        // Invalid: an earlier attempt did it, or the membership has changed so that it makes no sense.
+        // Refused as invalid: an earlier attempt did it, or the membership has changed so that it makes no
+        // sense.
         if (why === "INVALID_OPTION" || request.how === "ghost") break;
       }
       await this.#pause();

@@ -29,10 +29,13 @@ const PAUSE_MS = 40;
 /** The share of answered commands that are sent once more, to compare the answers. */
 const ASK_AGAIN_SHARE = 0.3;
 
-/** Of the answered commands that aren't, the share that are sent once more after their session was closed. */
+/** Of the other answered commands, the share that are sent once more after their session was closed. */
 const ASK_AFTER_END_SHARE = 0.05;
 
-/** A session lives at least this share of its time to live: the fastest clocks run a tenth too fast. */
+/**
+ * A session lives at least this share of its time to live, in true time: clocks run at most a tenth too fast,
+ * and the rest is a margin.
+ */
 const EARLIEST_EXPIRY = 0.85;
 
 /** What the clients that share a session know of it. */
@@ -60,7 +63,10 @@ interface SessionCommand {
 interface Attempt {
   readonly outcome: Outcome;
   readonly why: string;
-  /** What the node answered; null: it didn't. */
+  /**
+   * The result, or the error for a command that took effect without one; null: the attempt ended without
+   * either.
+   */
   readonly reply: Reply | null;
 }
 
@@ -170,7 +176,8 @@ export class SimSessions implements SessionClients {
         if (result.reply !== null) return result;
         if (result.outcome !== "not-done") outcome = "unknown";
         if (result.why === "SESSION_EXPIRED") {
-          // This covers all attempts: the cluster kept no trace of the command (Z6).
+          // This outcome covers the earlier attempts too: by it the node says that none of them took effect
+          // (Z6).
           if (result.outcome === "not-done") outcome = "not-done";
           if (this.#sessions.get(group) === sending.session) this.#sessions.delete(group);
           break;

@@ -26,7 +26,7 @@ export class StaleReads {
     this.#calls = calls;
   }
 
-  /** Rejects as the read does. */
+  /** Makes a stale read at this node and compares what it shows. Rejects with the error of the read. */
   async read(process: SimProcess): Promise<void> {
     const { raft, machine } = process;
     if (raft === null) throw new Error("down");

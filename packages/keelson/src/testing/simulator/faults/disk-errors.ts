@@ -1,4 +1,4 @@
-/** Decides which of a disk's next operations fails, and how. */
+/** Decides for each operation of a disk whether it is the one that fails, and how. */
 import type { FileFault, FileOperation } from "../../../environment/simulated/simulated-files.ts";
 import type { DiskErrorCode, DiskErrorKind } from "../plan/faults.ts";
 import { isSnapshotFile } from "../world/sim-process.ts";

@@ -28,7 +28,7 @@ import { StruckFaults } from "./struck-faults.ts";
 import { clearFaults, ProcessFaults, RESTART_DELAY_MS } from "./process-faults.ts";
 
 /**
- * How long a node has to read back its log, after a lost write and before the power fails, in milliseconds.
+ * How many milliseconds pass between a node's reading back its log after a lost write and the power failure.
  */
 const READ_LOG_MS = 30;
 
@@ -41,7 +41,10 @@ const START_POLL_MS = 1;
 const ROLL_BACK_PATIENCE_MS = 300;
 const ROLL_BACK_POLL_MS = 5;
 
-/** Faults by which a node may be lost, and of which the plan doesn't decide how many strike. */
+/**
+ * Faults that lose a node or its data, and that the operator allows or refuses when they strike. In runs with
+ * them the plan alone can't tell how many disks may be damaged.
+ */
 const OTHER_LOSSES: readonly FaultType[] = ["destroy", "wipe", "roll-back"];
 
 export interface FaultPlayerParts {
@@ -59,7 +62,7 @@ export interface FaultPlayerParts {
   readonly report: (error: unknown) => void;
   /** Starts a peer that lies. The returned function ends it. */
   readonly startHostilePeer: (fault: FaultOf<"hostile-peer">) => () => void;
-  /** Ends all of them. */
+  /** Ends all hostile peers. */
   readonly endHostilePeers: () => void;
 }
 
@@ -119,7 +122,7 @@ export class FaultPlayer {
     }
   }
 
-  /** A process ended. It is started again soon. */
+  /** A process ended: starts it again after `RESTART_DELAY_MS`. */
   restartSoon(process: SimProcess): void {
     // This timer also runs after the run has healed, because an earlier fault may still stop a node then.
     this.#parts.clock.setTimer(RESTART_DELAY_MS, () => {
@@ -142,7 +145,10 @@ export class FaultPlayer {
     }
   }
 
-  /** A node has become leader, in this turn. */
+  /**
+   * A node has become leader in this turn: it is asked for what the next fault `greet-leader` says, if one
+   * waits.
+   */
   elected(process: SimProcess): void {
     const greeting = this.#healed ? undefined : this.#greetings.shift();
     if (greeting !== undefined) this.#parts.operator.greet(process, greeting);

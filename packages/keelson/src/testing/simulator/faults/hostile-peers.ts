@@ -36,7 +36,10 @@ export class HostilePeers {
     this.#parts = parts;
   }
 
-  /** Starts a peer. The returned function ends it. Without a cluster, or a removed member, there is none. */
+  /**
+   * Starts a peer. The returned function ends it. Starts none if no running node has a cluster yet, or if it
+   * should pose as a removed member and there is none.
+   */
   begin({ as, everyMs }: Extract<Fault, { type: "hostile-peer" }>): () => void {
     const { clock, chance, processes, operator, network, transport, trace, report } = this.#parts;
     const clusterId = processes

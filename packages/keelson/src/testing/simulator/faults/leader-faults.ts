@@ -11,8 +11,8 @@ import { linksOf, type NetworkFaults } from "./network-faults.ts";
 import { hold } from "./overlapping.ts";
 
 /**
- * Timers are late by less than the grace that calls have, or a late call would be taken for one that never
- * ends.
+ * How late timers may be, at most: less than the time by which a call may pass its limit (`CALL_GRACE_MS`),
+ * or the checker would take a late call for one that never ends.
  */
 const TIMERS_LATE_MS_MAX = 800;
 
@@ -27,7 +27,10 @@ const ISOLATED_DISK_DELAY_MS = 100;
  */
 const DISK_FAULT_OUTLASTS_CUT_MS = 100;
 
-/** How long a follower has to begin a fetch once it is heard again. */
+/**
+ * How long the fault waits for a follower to begin a fetch once the cut has ended; after that it does
+ * nothing.
+ */
 const FETCH_WAIT_MS = 1_000;
 
 /**
@@ -36,7 +39,7 @@ const FETCH_WAIT_MS = 1_000;
  */
 const CONTEST_MS = 600;
 
-/** How often a node is looked at for the moment to strike. */
+/** The interval at which a node is looked at for the moment to strike, in milliseconds. */
 const POLL_MS = 1;
 
 /** How long the followers have to get a backlog on disk before they are cut off. */
@@ -140,7 +143,10 @@ export class LeaderFaults {
     after(ms + DISK_FAULT_OUTLASTS_CUT_MS, end);
   }
 
-  /** The leader transfers leadership, and messages to it are delayed from when it has sent TimeoutNow. */
+  /**
+   * The leader transfers leadership. Messages to it are delayed from when it has sent TimeoutNow, so it goes
+   * on leading for a while beside its successor.
+   */
   transferAndDelay(ms: number): void {
     const leader = this.#parts.processes.find(leads);
     if (leader === undefined) return;
@@ -167,8 +173,8 @@ export class LeaderFaults {
   }
 
   /**
-   * Delays all messages to the process by `ms`, for so long. Only clients that don't know better read from
-   * it, repeatedly.
+   * Delays all messages to the process by `ms`, for `ms`. Meanwhile only one client calls it, which reads
+   * from it again and again.
    */
   delayMessagesTo(process: SimProcess, ms: number): void {
     const { clients, network, after } = this.#parts;

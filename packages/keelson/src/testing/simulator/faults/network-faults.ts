@@ -78,7 +78,9 @@ export class NetworkFaults {
     return this.#count(this.#cuts, links);
   }
 
-  /** Cuts these directions of links, and whoever connects is told so at once. */
+  /**
+   * Cuts these directions of links, and makes attempts to connect over them fail at once instead of waiting.
+   */
   makeUnreachable(links: readonly (readonly [from: number, to: number])[]): () => void {
     const ends = [this.#count(this.#cuts, links), this.#count(this.#unreachable, links)];
     return () => {

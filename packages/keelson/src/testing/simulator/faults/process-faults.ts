@@ -45,8 +45,8 @@ export class ProcessFaults {
   }
 
   /**
-   * The power fails at a sync, and again while the process starts from what that left, once for each element
-   * of `calls`.
+   * Lets the power fail at the first sync from the n-th write or sync on, and again while the process starts
+   * from what that left. Each element of `calls` is the n of one power failure.
    */
   crashInLoop(process: SimProcess, calls: readonly number[], ms: number): void {
     const [left, ...later] = calls;
@@ -97,8 +97,8 @@ export class ProcessFaults {
   }
 
   /**
-   * Calls `then` at the n-th write or sync; with `beforeSync`, at the first sync from there on, when most is
-   * not durable.
+   * Calls `then` just before the n-th write or sync; with `beforeSync`, just before the first sync from there
+   * on, when the most data isn't durable yet.
    */
   #countCalls(process: SimProcess, calls: number, beforeSync: boolean, then: () => void): void {
     let left = calls;

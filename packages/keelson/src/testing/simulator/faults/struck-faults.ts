@@ -7,7 +7,7 @@ import type { Fault, FaultType } from "../plan/faults.ts";
 import type { Plan } from "../plan/plan.ts";
 import type { SimProcess } from "../world/sim-process.ts";
 
-/** They strike a leader. */
+/** Faults that strike a leader: they do nothing where no node leads. */
 const OF_LEADERS: readonly FaultType[] = [
   "strand-leader",
   "lonely-leader",

@@ -51,7 +51,10 @@ const DISK_ERRORS: readonly DiskErrorKind[] = [
 /** Misdirected writes miss by whole sectors, as disks do. */
 const SECTOR_BYTES = 512;
 
-/** What is drawn for every fault, whether it needs it or not. */
+/**
+ * What is drawn for every fault, whether it needs it or not: so all faults take the same random numbers
+ * before their own.
+ */
 interface Draw {
   readonly chance: Chance;
   readonly at: number;

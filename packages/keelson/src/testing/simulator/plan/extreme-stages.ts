@@ -1,6 +1,6 @@
 /**
  * Stages about changes of the membership that other leaders finish, disks that are full for long, and more
- * nodes than a limit.
+ * learners than a leader serves with snapshots at once.
  */
 import type { Chance } from "./chance.ts";
 import { byTime, drawFaults } from "./draw-faults.ts";
@@ -9,7 +9,7 @@ import type { Plan } from "./plan.ts";
 import { busyClients, cluster } from "./stage-cluster.ts";
 import { drawStagedFaults, learnersJoin, type StagedFault } from "./stage-faults.ts";
 
-/** Changes that are interrupted. Those that stand twice happen twice as often. */
+/** Kinds of change that are interrupted. Those that stand twice are drawn twice as often. */
 const INTERRUPTED_CHANGES: readonly ChangeKind[] = [
   "add",
   "add",
@@ -53,7 +53,8 @@ export function changesAcrossLeadersStage(plan: Plan, chance: Chance): Plan {
     const more = chance.happens(0.4)
       ? drawStagedFaults(chance, { ...staged, faultyMs: timeoutMs }, timeoutMs / 2, () => chance.pick(others))
       : [];
-    // The peer lies until the next interruption, as a member may have been removed by then.
+    // The peer lies until about the next interruption. By then another member may have been removed, whose
+    // name the next peer takes.
     const lies = { type: "hostile-peer" as const, at, as: "removed member" as const, everyMs: 20 };
     const hostile = isBesieged ? [{ ...lies, ms: everyMs }] : [];
     return [interruption, greeting, ...hostile, ...more.map((fault) => ({ ...fault, at: at + fault.at }))];

@@ -136,7 +136,10 @@ export type NetworkFault =
   /** This share of datagrams arrives up to `byMs` later than the others. */
   | { readonly type: "stragglers"; readonly share: number; readonly byMs: number; readonly ms: number };
 
-/** Faults by which a process ends. It is started again after `ms`, or soon. */
+/**
+ * Faults by which a process ends. It is started again after `ms`, or after a fixed delay if the fault has no
+ * `ms`; only after `destroy` it isn't.
+ */
 export type CrashFault =
   | { readonly type: "crash"; readonly node: number; readonly ms: number }
   | { readonly type: "crash-all"; readonly ms: number }
@@ -173,7 +176,7 @@ export type CrashFault =
   | { readonly type: "destroy"; readonly node: number; readonly atVote: boolean }
   /** The node closes in good order. */
   | { readonly type: "close"; readonly node: number }
-  /** The state machine fails at the next command, which stops the node. */
+  /** For a moment the state machine's calls fail. The first one that does stops the node. */
   | { readonly type: "state-machine-failure"; readonly node: number };
 
 /** Faults by which a process does things late. */
@@ -187,7 +190,10 @@ export type TimingFault =
   | { readonly type: "late-timers"; readonly node: number; readonly byMs: number; readonly ms: number }
   /** The wall clock jumps, and stays wrong: somebody set it, or the machine was suspended. */
   | { readonly type: "clock-jump"; readonly node: number; readonly byMs: number }
-  /** No call of the part returns; the leader's part, if `node` is null, which then has something to do. */
+  /**
+   * No call of the part returns while this lasts. A part of the leader hangs if `node` is null. The node is
+   * given writes, or asked for a snapshot, so that the part is called.
+   */
   | {
       readonly type: "hang-part";
       readonly node: number | null;
@@ -204,7 +210,9 @@ export type DiskFault =
       readonly type: "disk-error";
       readonly node: number;
       readonly error: DiskErrorKind;
-      /** The power fails so long after the error, which shows what it cost; null: it doesn't. */
+      /**
+       * The power fails so long after the error, which shows whether the error lost data; null: it doesn't.
+       */
       readonly powerCutAfterMs: number | null;
     }
   /**
@@ -309,7 +317,10 @@ export type LeaderFault =
       readonly lateTimers: boolean;
       /** Everything sent to the leader takes so much longer, from before the cut until the end. */
       readonly answersMs: number;
-      /** The cut ends as soon as so many nodes ask for votes. */
+      /**
+       * The cut ends as soon as so many nodes ask for votes, and at the latest after `ms`. Absent: after
+       * `ms`.
+       */
       readonly untilAsking?: number;
       /**
        * The companions are paused from before the cut until after it, and then hear both leaders in one turn.
@@ -417,7 +428,10 @@ export type OperatorFault =
       /** The leader that was asked dies so long after; null: it doesn't. */
       readonly crashLeaderAfterMs: number | null;
     }
-  /** Leadership is to go to a random node, which may be down or no voter. */
+  /**
+   * Leadership is to go to a random node, which may be down or no voter, or to whichever node the leader
+   * picks.
+   */
   | { readonly type: "transfer" }
   /** The next node that becomes leader is asked for these things, in the very turn in which it does. */
   | {
@@ -478,6 +492,7 @@ export type ChangeKind =
   | "several"
   /**
    * The learners replace all voters but the leader, and the old voters are cut off before they hear of it.
+   * With fewer than two learners, one is added instead.
    */
   | "exchange"
   /**
@@ -504,5 +519,5 @@ export type ClientFault =
    * Clients make so many writes at once, each of a key of its own, at `node`, or at the leader if it is null.
    */
   | { readonly type: "burst"; readonly node: number | null; readonly writes: number }
-  /** Clients make so many writes of one key that nobody reads. */
+  /** Clients make so many writes at once at the leader, all of one key that nobody reads. */
   | { readonly type: "bulk"; readonly writes: number };

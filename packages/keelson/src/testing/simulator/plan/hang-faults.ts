@@ -9,7 +9,7 @@ export const STATE_STALL_MS = 700;
 /** The option `stateTimeoutMs` of simulated nodes. */
 export const STATE_TIMEOUT_MS = 2_500;
 
-/** A hang that the node should notice lasts so much longer than the limit in milliseconds. */
+/** So many milliseconds are added to the length of each hang, so that the node surely notices it. */
 const NOTICED_MS = 600;
 
 /**

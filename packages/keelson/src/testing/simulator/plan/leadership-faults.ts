@@ -1,6 +1,6 @@
 /**
- * Adds faults of leadership to a plan: transfers, closing nodes, stalled disks; and the reads that leases
- * make risky.
+ * Adds faults of leadership to a plan: transfers, closing nodes, stalled disks; and to some plans lease
+ * reads, with leaders that are cut off while they are read from.
  */
 import { Chance } from "./chance.ts";
 import { withMoreFaults } from "./draw-faults.ts";
@@ -35,7 +35,9 @@ export function withLeadershipFaults(plan: Plan, chance: Chance): Plan {
   return storageStallMs < plan.storageStallMs ? withLeaderStalls(led) : led;
 }
 
-/** In half of the runs where a leader must soon step down because of its disk, leaders' disks do hang. */
+/**
+ * In half of the runs whose `storageStallMs` is shorter than usual, leaders' disks hang for longer than that.
+ */
 function withLeaderStalls(plan: Plan): Plan {
   const chance = new Chance(plan.seed ^ 0x57a_11);
   if (!chance.happens(0.5)) return plan;
@@ -45,8 +47,8 @@ function withLeaderStalls(plan: Plan): Plan {
 }
 
 /**
- * A third of the runs have lease reads, a fifth stale reads. Clocks drift exactly as far as the nodes are
- * told they may.
+ * A third of the runs have lease reads, a fifth stale reads. In runs with lease reads, the nodes are told
+ * exactly how far their clocks drift, so a leader that trusts its lease for any longer is wrong.
  */
 export function withWeakReads(plan: Plan, isHarmless: boolean): Plan {
   const chance = new Chance(plan.seed ^ 0x1ea5e);
@@ -60,8 +62,8 @@ export function withWeakReads(plan: Plan, isHarmless: boolean): Plan {
 }
 
 /**
- * A lease can be wrong only if the leader is cut off, doesn't notice, and is read from while another may lead
- * already.
+ * Adds leaders that are cut off, mostly without noticing it, and are read from while another may lead
+ * already: only then can a lease be wrong.
  */
 function withIsolatedLeaseholders(plan: Plan, chance: Chance): Plan {
   const { min, max } = plan.electionTimeoutMs;

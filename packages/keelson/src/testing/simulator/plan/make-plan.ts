@@ -26,7 +26,10 @@ import { CALLS_MAX } from "./workload.ts";
 /** Far longer than any wait in a run should be. */
 const OUTAGE_MS = 40_000;
 
-/** Short timeouts, so that a wait that grew with the outage is longer than the patience after it. */
+/**
+ * Short election timeouts, and with them a short time for recovery after healing (`patienceMs`): a wait that
+ * grew with the outage then exceeds it, and is found.
+ */
 const OUTAGE_TIMINGS = { electionTimeoutMs: { min: 150, max: 300 }, heartbeatMs: 75 } as const;
 
 /**

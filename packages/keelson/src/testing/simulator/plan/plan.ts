@@ -79,9 +79,9 @@ export interface Plan {
   /** The mean pause between two calls of one client. */
   readonly thinkMs: number;
   readonly callTimeoutMs: number;
-  /** The share of reads among calls. */
+  /** The share of reads among the calls that aren't stale reads. */
   readonly readShare: number;
-  /** The share of lease reads among linearizable reads. */
+  /** The share of lease reads among the reads that aren't stale. The others are linearizable. */
   readonly leaseShare: number;
   /** The share of stale reads among calls. */
   readonly staleShare: number;

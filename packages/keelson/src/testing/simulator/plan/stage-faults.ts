@@ -6,7 +6,7 @@ import { drawFaults } from "./draw-faults.ts";
 import type { Fault } from "./faults.ts";
 import type { Plan } from "./plan.ts";
 
-/** How long a state machine is slow, and a snapshot of it may be asked for. */
+/** How long a state machine is slow. Within this time it is asked for a snapshot. */
 const SLOW_APPLY_MS = 150;
 
 /** About how long the writes of a burst are under way, in milliseconds. */
@@ -18,7 +18,10 @@ const BUSY_MS = 20;
  */
 const RESTARTED_AFTER_MS = 210;
 
-/** What is drawn for every fault, whether it needs it or not. */
+/**
+ * What is drawn for every fault, whether it needs it or not: so all faults take the same random numbers
+ * before their own.
+ */
 interface Draw {
   readonly chance: Chance;
   readonly plan: Plan;

@@ -45,8 +45,8 @@ function lateTerm(chance: Chance): number {
 }
 
 /**
- * A node with a new, empty disk takes a leader's term in steps of `TERM_JUMP_MAX`, which would take longer
- * than a run.
+ * Whether no node gets a new, empty disk. Such a node takes a leader's term in steps of `TERM_JUMP_MAX`, and
+ * to reach a late term would take it longer than a run.
  */
 function keepsDisks({ faults }: Plan): boolean {
   return !faults.some((fault) => fault.type === "wipe" || (fault.type === "change" && fault.how === "reuse"));

@@ -84,7 +84,7 @@ function strandedLeader(chance: Chance, at: number, { nodes, electionTimeoutMs }
     lateTimers: unaware,
     answersMs: 0,
     stunned,
-    // Mostly long enough for another leader.
+    // Mostly long enough for another leader to be elected.
     ms: electionTimeoutMs.max * chance.between(0.5, chance.pick([2, 4])),
   };
 }

@@ -7,8 +7,8 @@ import { withMoreFaults } from "./draw-faults.ts";
 import { hasOnlyHarmlessFaults, PLAIN_USAGE, type Plan, type Usage } from "./plan.ts";
 
 /**
- * Half of the runs take snapshots and compact the log, some as soon as they may; some nodes are also asked
- * for them.
+ * Half of the runs take snapshots and compact the log. Some of them keep no entry that a snapshot covers, and
+ * in some of them faults also ask nodes for snapshots.
  */
 export function withSnapshots(plan: Plan): Plan {
   const chance = new Chance(plan.seed ^ 0x5a_95);
