@@ -22,7 +22,7 @@ export interface RunResult {
   /** How many entries were committed. */
   readonly committed: number;
   readonly clients: ClientFigures;
-  /** How often each type of fault happened. */
+  /** How often a fault of each type was carried out, whether or not it found something to strike. */
   readonly faults: ReadonlyMap<FaultType, number>;
   /**
    * What really came together in the run: its stage, its workloads, and the types of faults that found
@@ -52,7 +52,8 @@ export interface SimulateOptions {
 
 /**
  * Runs a whole cluster, its clients and its faults in one thread, as the plan says. The same plan gives the
- * same run.
+ * same run. What breaks in it is returned as `violation`, also an error that the code under test throws (code
+ * CRASH).
  *
  * @example
  * const { violation } = await simulate(planOf(seed), { subject: () => myStateMachineAndItsClients });

@@ -54,7 +54,10 @@ export class Convergence {
     await this.#compareStates();
   }
 
-  /** LIVE, in round trips instead of patience: all nodes have what the leader has. */
+  /**
+   * LIVE: all nodes have what the leader has within `limitMs`, which the plan counts in round trips. That is
+   * much less than `patienceMs`.
+   */
   async #catchUp(limitMs: number): Promise<void> {
     await this.#turns.runUntil(
       () => this.#cluster.haveAllApplied(),

@@ -23,12 +23,12 @@ const PROMPT_ROUND_TRIPS = 2;
  */
 const PROMPT_DISK_CALLS = 12;
 
-/** Timers are whole milliseconds. */
+/** Added to the limits of a prompt write, since timers are whole milliseconds. */
 const PROMPT_GRACE_MS = 2;
 
 /**
- * Makes the calls that must succeed on a healed cluster. Each is repeated until it does, or until patience
- * ends.
+ * Makes the calls that must succeed on a healed cluster. Each is repeated until it does. It is a violation if
+ * it doesn't within the loop's `patienceMs`, or less.
  */
 export class LastCalls {
   readonly #cluster: SimulatedCluster;
@@ -97,7 +97,7 @@ export class LastCalls {
     const roundTripMs = 2 * plan.linkDelayMs.max + PROMPT_DISK_CALLS * plan.diskMs;
     const outcomes: Outcome[] = [];
     const ended = (outcome: Outcome, why: string): void => {
-      // The plan's limits may be lower than what its clients write.
+      // The plan's limit on commands may be lower than what its clients write. Then the refusal is right.
       outcomes.push(why === "COMMAND_TOO_LARGE" ? "done" : outcome);
     };
     clients.write("prompt", leader, "last", ended, CALL_TIMEOUT_MS);
@@ -119,7 +119,7 @@ export class LastCalls {
     );
   }
 
-  /** A write is acknowledged. */
+  /** LIVE: repeats a write at the leader until it is acknowledged. */
   async write(): Promise<void> {
     let isDone = false;
     let isAsking = false;
@@ -139,7 +139,8 @@ export class LastCalls {
   }
 
   /**
-   * A linearizable read is answered at every node. Whether the answers are right is checked with the history.
+   * LIVE: a read, of the consistency that the plan's clients use, is answered at every node. Whether the
+   * answers are right is checked with the history.
    */
   async reads(): Promise<void> {
     for (const process of this.#cluster.usableMembers()) await this.#read(process);

@@ -8,8 +8,8 @@ import { Violation } from "../checkers/violation.ts";
 const LAST_EVENTS_KEPT = 200;
 
 /**
- * Events are hashed together when their text is this long: a call of the hash function costs more than its
- * work.
+ * Events are hashed together when their text is this long: a call of the hash function costs more than
+ * hashing a short text.
  */
 const HASH_CHARS = 4_096;
 

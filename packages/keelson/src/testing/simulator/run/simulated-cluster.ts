@@ -293,7 +293,7 @@ function expectationsOf(plan: Plan): ClusterExpectations {
     pendingBytesMax: plan.pendingBytesMax,
     withoutMajorityMsMax: plan.checkQuorum ? WITHOUT_MAJORITY_MS_MAX : Infinity,
     storageStallMsMax: plan.storageStallMs + STALL_GRACE_MS,
-    // A watch counts checks, four in a stall, and notices at the check after the limit.
+    // The runtime checks its parts four times in `stateStallMs`, and may notice a stall one check late.
     stateStallMsMax: 1.25 * STATE_STALL_MS + STALL_GRACE_MS,
     stateTimeoutMsMax: STATE_TIMEOUT_MS + STATE_STALL_MS / 2 + STALL_GRACE_MS,
     keepsLogForReceivers: (plan.snapshots?.transferKeepBytes ?? 0) >= WHOLE_LOG_BYTES,

@@ -45,7 +45,7 @@ export interface WriteCall<Command, Result, Input, Output> {
   rejected?(error: unknown): Output;
 }
 
-/** One linearizable read, and what it means in the model. */
+/** One linearizable or lease read, and what it means in the model. */
 export interface ReadCall<Machine, Input, Output> {
   readonly input: Input;
   /** The query, as `Raft.read` takes it. */
@@ -73,8 +73,8 @@ export interface Subject<Machine extends StateMachine<Command, Result>, Command,
    */
   nameOf?(command: Command): string | null;
   /**
-   * The node's disk is lost: drop what the subject keeps for this node outside of it. Left out: it keeps
-   * nothing.
+   * The node's disk was lost, or replaced by an older copy of itself: drop what the subject keeps for this
+   * node outside of the disk. Left out: it keeps nothing.
    */
   forget?(id: NodeId): void;
   /** The whole state in one line. It must be equal on all nodes that have applied the same entries. */

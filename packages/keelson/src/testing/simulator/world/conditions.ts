@@ -42,11 +42,13 @@ export interface ClockConditions {
 
 /** How the state machine behaves. */
 export interface MachineConditions {
-  /** How long each command takes. */
+  /** How long each command takes, and each chunk of a snapshot, in milliseconds. */
   delayMs: number;
-  /** How long it takes to restore a snapshot. It reports progress meanwhile. */
+  /**
+   * How long it takes to restore a snapshot, in milliseconds. The state machine reports progress meanwhile.
+   */
   restoreMs: number;
-  /** The next call fails. */
+  /** The calls that apply a command, flush or restore fail while this is true. */
   fails: boolean;
   /** No call returns until this is false again. */
   hangs: boolean;

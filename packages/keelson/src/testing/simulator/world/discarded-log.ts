@@ -22,7 +22,7 @@ export interface DiscardParts {
 /** DUR: a log by which the node voted, or that holds entries of a leader, stays. */
 export function tryToDiscardLog({ node, firstMembers, environment, trace, report }: DiscardParts): void {
   const { id, durable, hardState } = node;
-  // A log that holds the first entry alone may go, if the node hasn't voted.
+  // A log that holds the first entry alone, as `initialize` writes it, may go if the node hasn't voted.
   if (durable.length <= 1 && hardState.votedFor === null) return;
   const [first = ""] = Object.keys(firstMembers);
   const members = { ...firstMembers, [first]: `${first}:7999` };

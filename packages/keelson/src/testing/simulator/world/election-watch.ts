@@ -11,7 +11,8 @@ export function watchElections(core: RaftNode, elected: () => void): void {
   let wasLeader = core.role === "leader";
   watchCore(core, () => {
     const isLeader = core.role === "leader";
-    // Later than the input that elected the node, as nothing else can run while the core handles an input.
+    // In a microtask, which runs once the core has handled its input: what `elected` does may call the core
+    // again.
     if (isLeader && !wasLeader) queueMicrotask(elected);
     wasLeader = isLeader;
   });

@@ -24,7 +24,10 @@ export class EventDelivery {
     this.#clock = clock;
   }
 
-  /** A method, because any call may change the answer. */
+  /**
+   * A method and not a getter: the compiler takes a getter's answer for the same across other calls, and any
+   * call may change this one.
+   */
   isDead(): boolean {
     return this.#state === "dead";
   }

@@ -37,7 +37,9 @@ export class MessageReplayer {
     this.#receiver = receiver;
   }
 
-  /** The copies to deliver before this message. Each is delivered once. */
+  /**
+   * Keeps this message, and returns the copies of earlier ones to deliver before it. Each is delivered once.
+   */
   dueBefore(transportMessage: TransportMessage): TransportMessage[] {
     const { message } = transportMessage;
     const due = "term" in message ? this.#takeDue(message.term) : [];

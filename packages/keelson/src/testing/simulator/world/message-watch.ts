@@ -1,6 +1,7 @@
 /**
- * Watches one process's messages: what it sends is checked at once; what it receives may strike a fault or
- * teach the lease checker.
+ * Watches one process's messages: what it sends is checked as it leaves, and a TimeoutNow may strike a fault;
+ * of what it receives, the checkers note what it entitles or binds the node to, and check what the node does
+ * with it.
  *
  * - LM: an AppendEntries message carries exactly the records that it names.
  * - ES: a member whose disk was lost doesn't vote or acknowledge as if it were the old one (M11).
@@ -29,8 +30,8 @@ import type { Plan } from "../plan/plan.ts";
 import type { TransportObserver } from "./observed-transport.ts";
 
 /**
- * What a node sends to others as a candidate or as a leader. Each is answered, also by nodes that don't know
- * it.
+ * What a node sends to others as a candidate or as a leader. A node answers such a message even if its sender
+ * is no member for it, so it may keep a connection to the sender until the membership changes again.
  */
 const OF_CANDIDATES_AND_LEADERS: ReadonlySet<Message["type"]> = new Set([
   "pre-vote",

@@ -119,7 +119,10 @@ export class ObservedLog implements LogStore {
     }
   }
 
-  /** Reads what an overwriting write leaves of the log, while it is under way and after it. */
+  /**
+   * Reads what an overwriting write leaves of the log, while it is under way and after it: the checker
+   * notices if the store still returns entries that were overwritten.
+   */
   #readOverwritten(truncatedFrom: LogIndex): void {
     // A failing disk fails this read, too. The node itself notices that.
     this.readBack(Math.max(1, truncatedFrom - 1)).catch(() => undefined);

@@ -28,7 +28,7 @@ export interface MachineObserver {
    * memory.
    */
   isDead(): boolean;
-  /** Whether the library keeps what it promises about these calls. */
+  /** Checks that the library keeps what it promises about these calls. */
   readonly contract: MachineContract;
 }
 
@@ -87,8 +87,8 @@ export class ObservedMachine implements StateMachine<unknown, unknown> {
   }
 
   /**
-   * Each chunk takes as long as a command. The first one is asked for at once, as the state machine must see
-   * it.
+   * Each chunk takes as long as a command. The first one is asked of the state machine before any delay, so
+   * that it holds the state of the moment at which the node asks.
    */
   async *#withDelays(chunks: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array, void, undefined> {
     try {
