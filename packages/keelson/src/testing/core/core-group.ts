@@ -161,7 +161,7 @@ export class CoreGroup {
     this.#post(host.drain(), host);
   }
 
-  /** Completes one write, whether or not the disk is held. */
+  /** Completes the node's oldest write, whether or not its disk is held. */
   persistOne(host: CoreHost): void {
     this.#post(host.persistOne(this.now), host);
     this.drain(host);
@@ -189,7 +189,10 @@ export class CoreGroup {
     this.deliver({ to, message, entries: [] });
   }
 
-  /** Writes and delivers until nothing is left to write or to deliver. The clock stands still. */
+  /**
+   * Writes and delivers until nothing is left to write or to deliver, except on held disks. The clock stands
+   * still.
+   */
   settle(): void {
     for (const host of this.running) this.drain(host);
     for (let round = 0; round < ROUNDS_MAX; round++) {
@@ -237,7 +240,10 @@ export class CoreGroup {
     this.now = end;
   }
 
-  /** Lets the leader send one heartbeat, and the others answer it. */
+  /**
+   * Moves the clock on by one heartbeat interval, so that the leader sends a heartbeat and the others answer
+   * it.
+   */
   heartbeat(): void {
     this.advance(this.heartbeatMs);
   }

@@ -21,7 +21,10 @@ export interface Progress {
   readonly steps: number;
 }
 
-/** A violation, and the shortest sequence of events that leads to it from the start. */
+/**
+ * A violation, and the shortest sequence of events that leads to it from the start. No events: something is
+ * broken already on the way to the start.
+ */
 export interface Found {
   readonly sentence: string;
   readonly events: readonly GroupEvent[];
@@ -29,7 +32,10 @@ export interface Found {
 
 /** The result of an exploration. */
 export interface Result extends Progress {
-  /** Whether every state within the bounds was visited. */
+  /**
+   * Whether every state within the bounds was visited; false if a violation, `statesMax` or `onProgress`
+   * ended the exploration.
+   */
   readonly complete: boolean;
   readonly found: Found | null;
 }

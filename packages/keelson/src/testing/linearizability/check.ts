@@ -13,7 +13,9 @@ export interface CheckOptions {
   readonly stepsMaxPerKey?: number;
   /** Steps of the model for all keys together. Default: 50 million. */
   readonly stepsMax?: number;
-  /** Estimated bytes of memory in use at any time. Default: 256 MiB. */
+  /**
+   * Estimated bytes in which the search for one key's order remembers what it has visited. Default: 256 MiB.
+   */
   readonly memoryBytesMax?: number;
 }
 

@@ -8,7 +8,7 @@ const POSSIBLE_MAX = 8;
 
 /**
  * How many different results of the failing operation are collected, to check for each whether it would be
- * legal. Most illegal parts are small, but not all.
+ * legal. Each check is a search, and an illegal part that is large could have very many results.
  */
 const STATES_MAX = 200;
 
@@ -30,7 +30,10 @@ export interface Explanation<Input, Output> {
   readonly operations: readonly PartOperation<Input, Output>[];
   /** The operation that fits nowhere in the order: the last to return. */
   readonly failing: DoneOperation<Input, Output>;
-  /** The results that would have been legal, in words; some of them if there are many. */
+  /**
+   * The results that would have been legal, in words; some of them if there are many. Empty: none was found,
+   * because none fits or a limit ended the search.
+   */
   readonly possible: readonly string[];
   /** The explanation as text. */
   readonly text: string;

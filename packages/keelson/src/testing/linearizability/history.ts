@@ -8,7 +8,10 @@ import { checkTimes, type Operation } from "./operation.ts";
  */
 const EVENT_STEP_MS = 1 / 1024;
 
-/** A call that has not ended. Report its outcome once; a call without a report has an unknown outcome. */
+/**
+ * A call that has not ended. Report its outcome once; a second report throws `InvalidOptionError`. A call
+ * without a report has an unknown outcome.
+ */
 export interface OpenOperation<Output> {
   readonly id: number;
   /** The call returned. */

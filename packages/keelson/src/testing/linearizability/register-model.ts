@@ -20,7 +20,10 @@ export interface RegisterOutput {
   readonly swapped?: boolean;
 }
 
-/** Registers with read, write and compare-and-set. A field that is left out of an output isn't checked. */
+/**
+ * Registers with read, write and compare-and-set, which hold `initial` at first (default: null). A field that
+ * is left out of an output isn't checked.
+ */
 export function registerModel(
   options: { readonly initial?: RegisterValue } = {},
 ): Model<RegisterValue, RegisterInput, RegisterOutput> {

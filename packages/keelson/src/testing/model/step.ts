@@ -157,7 +157,9 @@ function nextDisk({ disk, log }: ModelState, { kept }: NextLog, input: Input) {
   return kept < log.lastIndex ? truncated(disk, kept) : disk;
 }
 
-/** Notes where the log of a pre-candidate ends. */
+/**
+ * Notes where the log of a pre-candidate ends: a request for pre-votes that is handed out later may name it.
+ */
 function withPreCampaign(unsaid: Unsaid, last: LogPosition): Unsaid {
   const isKnown = unsaid.preCampaigns.some((known) => samePosition(known, last));
   return isKnown ? unsaid : { ...unsaid, preCampaigns: [...unsaid.preCampaigns, last] };

@@ -52,7 +52,7 @@ export interface HostFacts {
    * telling the core.
    */
   readonly installs: boolean;
-  /** Whether a client's read would reach a leader. */
+  /** Whether the node knows a leader, itself perhaps, to which it can take a client's read. */
   readonly mayRead: boolean;
   /** Whether the host leads, and isn't transferring its leadership already. */
   readonly mayTransfer: boolean;

@@ -19,7 +19,7 @@ export class TestHost implements TransportHost {
    */
   readonly events: string[] = [];
   cluster: string | null;
-  /** Joining a cluster waits for this, and fails if it rejects. */
+  /** What `adoptClusterId` waits for before the node has joined a cluster. If it rejects, joining fails. */
   adoption: Promise<void> = Promise.resolve();
   adoptions = 0;
 

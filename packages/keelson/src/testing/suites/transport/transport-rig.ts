@@ -8,7 +8,10 @@ export interface TransportRig {
   environment(node: NodeId): Environment;
   /** A new transport for this node. When a node gets a second one, it has the address of the first. */
   transport(node: NodeId): Transport;
-  /** Lets time pass until the condition holds; throws after some seconds. */
+  /**
+   * Lets time pass until the condition holds; throws if it doesn't within a limit that the rig sets (some
+   * seconds).
+   */
   until(condition: () => boolean, what: string): Promise<void>;
   /** Lets enough time pass for all messages in transit to arrive. */
   quiet(): Promise<void>;
