@@ -22,7 +22,10 @@ export class ProgressLine {
     this.#now = now;
   }
 
-  /** Shows the text, unless it is the same as before or too soon after it. */
+  /**
+   * Shows the text, unless it is the same as before. Where the output isn't a terminal, skips it if less than
+   * `PLAIN_MS_MIN` has passed since the last text.
+   */
   show(text: string): void {
     if (text === this.#last) return;
     if (this.#stream.isTTY === true) {

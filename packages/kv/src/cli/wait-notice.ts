@@ -44,7 +44,7 @@ export class WaitNotice {
   }
 }
 
-/** Does the work, and says what is waited for if it takes a while. */
+/** Does the work, and says what is waited for if it takes longer than `SILENT_MS_MAX`. */
 export async function withNotice<T>(text: string, work: (notice: WaitNotice) => Promise<T>): Promise<T> {
   const notice = new WaitNotice();
   notice.waitFor(text);

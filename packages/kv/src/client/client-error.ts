@@ -7,7 +7,10 @@ import * as v from "valibot";
  */
 export type KvOutcome = "not-done" | "unknown" | "done";
 
-/** A call failed. `outcome` says whether it can be repeated without taking effect twice. */
+/**
+ * A call failed. `outcome` says whether it can be repeated without taking effect twice: surely only after
+ * `not-done`.
+ */
 export class KvClientError extends Error {
   override readonly name = "KvClientError";
   /**

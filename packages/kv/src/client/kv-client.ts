@@ -20,7 +20,10 @@ import { pause } from "../shared/pause.ts";
 
 /** Options of a client. */
 export interface KvClientOptions {
-  /** HTTP addresses of some nodes or all, "host:port", at least one. */
+  /**
+   * HTTP addresses of some nodes or all, "host:port", at least one: with none, the constructor throws
+   * `RangeError`.
+   */
   readonly nodes: readonly string[];
   /**
    * The most milliseconds that a call takes, retries and the opening of a session included. Default 10,000.
@@ -35,11 +38,17 @@ export interface KvClientOptions {
 
 /** Options of any call. */
 export interface KvCallOptions {
-  /** Ends the call early. A write that was sent may still take effect. */
+  /**
+   * Ends the call early, with a `KvClientError` of the code `ABORTED`. A write that was sent may still take
+   * effect; the error's `outcome` says whether that is possible.
+   */
   readonly signal?: AbortSignal;
 }
 
-/** Options of a write. At most one of the two conditions may be given. */
+/**
+ * Options of a write. At most one of the two conditions may be given; with both, the call fails with the code
+ * `INVALID_OPTION`.
+ */
 export interface KvWriteOptions extends KvCallOptions {
   /** The write takes effect only if this is the key's version. */
   readonly ifVersion?: number;
@@ -52,7 +61,7 @@ export interface KvReadOptions extends KvCallOptions {
   /**
    * `linearizable`, the default: the read sees every write that was answered before it began. `lease`: the
    * same, with less work for the leader, provided that no clock drifts by more than the servers' bound.
-   * `stale`: what the asked node holds.
+   * `stale`: what the asked node holds, which may be older than writes that were answered.
    */
   readonly consistency?: "linearizable" | "lease" | "stale";
 }
@@ -147,7 +156,8 @@ export class KvClient {
 
   /**
    * Ends the session in the cluster, if there is one. It would end by itself later; this frees its memory
-   * sooner. Later writes open another.
+   * sooner. Later writes open another. Rejects with a `KvClientError` if no node carries out the request
+   * within `timeoutMs`; the session then ends by itself.
    */
   async close(): Promise<void> {
     const id = this.#session?.detach() ?? null;
@@ -179,7 +189,10 @@ export class KvClient {
     return resultOf(answer, DeleteResult);
   }
 
-  /** Resolves with null if the key has no value. */
+  /**
+   * Reads a key's value. Resolves with null if the key has none. Rejects with a `KvClientError` if no node
+   * answers the read.
+   */
   async get(key: KvBytes, options: KvReadOptions = {}): Promise<KvValue | null> {
     const query = options.consistency === undefined ? "" : `?consistency=${options.consistency}`;
     const deadline = performance.now() + this.#timeoutMs;

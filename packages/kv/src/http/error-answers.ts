@@ -46,6 +46,7 @@ export interface ErrorBody {
     readonly message: string;
     /**
      * `not-done`: the request had no effect and won't have one. `unknown`: it may have one, perhaps later.
+     * `done`: it took effect, although it has no result.
      */
     readonly outcome: Outcome;
   };

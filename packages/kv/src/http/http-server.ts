@@ -224,7 +224,7 @@ export class HttpServer {
     this.#serving = serving;
   }
 
-  /** Refuses new requests, and waits a moment for those under way. */
+  /** Refuses new requests, and waits up to `CLOSE_GRACE_MS` for those under way. */
   async close(): Promise<void> {
     this.#serving = null;
     const closed = closeServer(this.#server, CLOSE_GRACE_MS, () => {

@@ -133,7 +133,7 @@ export class LineServer {
     this.#serving = serving;
   }
 
-  /** Takes no more commands, and waits a moment for the answers to those under way. */
+  /** Takes no more commands, and waits up to `CLOSE_GRACE_MS` for the answers to those under way. */
   async close(): Promise<void> {
     this.#serving = null;
     const closed = closeServer(this.#server, CLOSE_GRACE_MS, () => {

@@ -71,8 +71,8 @@ export class ClientConnections {
   }
 
   /**
-   * Registers a server's function that makes room by ending one of its connections. Called when there is no
-   * room.
+   * Registers a server's function that makes room by ending one of its connections. Called when a client
+   * connects and there is no room for it.
    */
   onMakeRoom(evictIdle: EvictIdle): void {
     this.#evictors.push(evictIdle);

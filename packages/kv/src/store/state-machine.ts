@@ -116,7 +116,7 @@ export interface StateRecovery {
   setAside(reason: string): Promise<void>;
   /** Makes the next `openDatabase` throw `DatabaseDamagedError`. Called after the database is closed. */
   markDamaged(reason: string): Promise<void>;
-  /** Tells the operator. */
+  /** Tells the operator that a state is rebuilt, and why. */
   report(text: string): void;
 }
 
@@ -205,7 +205,7 @@ export class KvStateMachine implements StateMachine<KvCommand, KvResult> {
   /** True while `flush` or `restore` writes. Only `get` and `list` may be called meanwhile. */
   #isWriting = false;
   /**
-   * The last failed write, or found damage. Every later call throws it; after a write, not `get` and `list`.
+   * A failed write, or found damage. Every later call throws it; `get` and `list` throw it only for damage.
    */
   #failure: StateMachineFailure | null = null;
 
