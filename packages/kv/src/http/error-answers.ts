@@ -99,7 +99,8 @@ export function answerTo(error: unknown, target: string): ErrorAnswer {
   const { code, message, outcome } = error;
   if (error instanceof CommandTooLargeError) return errorAnswer(413, code, message);
   if (error instanceof OverloadedError) return overloaded(message);
-  // The only options of the library that a client sets are those of a change of members.
+  // A client sets some options of the library, such as those of a change of members and a session's `ttlMs`,
+  // so its request isn't valid.
   if (error instanceof InvalidOptionError) return errorAnswer(400, code, message);
   if (error instanceof ChangeRefusedError) return errorAnswer(409, code, message, RETRY_AFTER);
   if (error instanceof SessionExpiredError || error instanceof AnswerForgottenError) {

@@ -130,7 +130,10 @@ export class FaultPlayer {
     });
   }
 
-  /** Ends every fault: all links work, all disks answer, all processes run. */
+  /**
+   * Ends every fault that lasts: all links work, all disks answer, and every process that can run is started.
+   * What was destroyed or damaged stays so, and wall clocks that jumped stay wrong.
+   */
   heal(): void {
     this.#healed = true;
     this.#parts.endHostilePeers();

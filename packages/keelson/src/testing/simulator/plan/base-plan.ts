@@ -37,8 +37,8 @@ const NOTHING_SPECIAL = {
 } satisfies Partial<Plan>;
 
 /**
- * The base of the run that belongs to a seed. Each value's draws stand in a fixed order, or seeds would
- * change plans.
+ * The base of the run that belongs to a seed. The values are drawn in a fixed order: another order would
+ * change the plans of all seeds.
  */
 export function basePlanOf(seed: number): Plan {
   const chance = new Chance(seed);

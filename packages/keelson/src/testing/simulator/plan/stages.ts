@@ -30,7 +30,7 @@ const RECONNECT_MS = 450;
 
 type Stage = (plan: Plan, chance: Chance) => Plan;
 
-/** How many of a hundred runs each stage gets. */
+/** Of a hundred seeds that have none of `EVEN_STAGES`, how many each stage gets. */
 const STAGES: readonly (readonly [percent: number, stage: Stage])[] = [
   [5, forwardingStage],
   [5, snapshotStage],
@@ -309,7 +309,8 @@ function powerLossStage(plan: Plan, chance: Chance): Plan {
 
 /**
  * Nodes take snapshots slowly, in the middle of many commands and with sessions in use, and start again from
- * them (S5, Z19). Nothing that a node applied survives but by the log and the snapshot.
+ * them (S5, Z19). In most of these runs the state is in memory only, so nothing that a node applied survives
+ * but by the log and the snapshot.
  */
 function restartStage(plan: Plan, chance: Chance): Plan {
   const staged = cluster(plan, chance.pick([1, 3, 3, 5]), chance);

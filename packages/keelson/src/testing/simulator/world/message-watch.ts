@@ -103,7 +103,7 @@ export class MessageWatch implements TransportObserver {
     checkRecords(transportMessage);
     checker.transfers.sending(process, to, message);
     checker.chains.sending(process.id, process.core, to, message);
-    // The invariants say nothing about messages between runtimes.
+    // The checkers below know messages between cores only.
     if (isRuntimeMessage(message)) return;
     if (OF_CANDIDATES_AND_LEADERS.has(message.type)) checker.history.campaigners.add(process.id);
     checker.messages.sending(process.id, to, message);

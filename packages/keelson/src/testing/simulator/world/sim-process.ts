@@ -411,7 +411,7 @@ export class SimProcess {
     await this.#raft?.close();
   }
 
-  /** Closes the node in the middle of everything; then the program ends. KNOWN: it doesn't take long. */
+  /** Closes the node in the middle of everything; then the program ends. KNOWN: within `SHUT_DOWN_MS_MAX`. */
   shutDown(): void {
     const delivery = this.#delivery;
     const raft = this.#raft;
