@@ -3,6 +3,8 @@
 
 import type { LogIndex, NodeId } from "./core/position.ts";
 
+export { textOfThrown } from "./text-of-thrown.ts";
+
 /**
  * What a failed call did. `not-done`: it had no effect and never will, so it may be repeated freely.
  * `unknown`: it may have taken effect, or may do so later. `done`: it took effect.
@@ -349,17 +351,39 @@ function textOfPath(path: readonly (string | number)[]): string {
 }
 
 /**
+ * What `apply` threw, in the shape in which every caller gets it: on the leader, on a node that forwards, and for each
+ * attempt in a session. It is no instance of the class that was thrown, and has none of its other fields. What a caller
+ * needs besides belongs into a result. Only on the node that applied the command for its own caller it has the
+ * `stack` of what was thrown.
+ */
+export class Rejection extends Error {
+  /** The name of the error that was thrown; "Error": it had none. Its first 128 UTF-16 units. */
+  override readonly name: string;
+  /** The `code` of the error that was thrown; null: it had none that is a number or a text of up to 128 units. */
+  readonly code: string | number | null;
+  /** `message`: that of the error that was thrown; its first 2,048 UTF-16 units. */
+  constructor(
+    message: string,
+    { name = "Error", code = null }: { readonly name?: string; readonly code?: string | number | null } = {},
+  ) {
+    super(message);
+    this.name = name;
+    this.code = code;
+  }
+}
+
+/**
  * The state machine's `apply` threw, on every node alike. The command counts as applied, so its outcome is `done`;
- * `cause` is what was thrown.
+ * `cause` is what was thrown, the same for every caller.
  */
 export class CommandRejectedError extends RaftError {
   override readonly name = "CommandRejectedError";
   override readonly code = "COMMAND_REJECTED";
   override readonly retryable = false;
-  constructor(cause: unknown) {
-    super("done", `the state machine rejected the command: ${textOfThrown(cause)}`, {
-      cause,
-    });
+  override readonly cause: Rejection;
+  constructor(cause: Rejection) {
+    super("done", `the state machine rejected the command: ${cause.message}`);
+    this.cause = cause;
   }
 }
 
@@ -637,42 +661,4 @@ export class UnknownKindError extends DecodeError {
     super(message);
     this.isOld = isOld;
   }
-}
-
-/**
- * The message of something thrown. Never throws itself: user code may throw anything, also objects that can't
- * be made strings, or errors whose message is no string.
- *
- * Node rejects a connection to a name with several addresses with an `AggregateError` without a message. So
- * where the message is empty, the errors inside are named, or the cause, or at least the code or name.
- */
-export function textOfThrown(thrown: unknown): string {
-  try {
-    if (!(thrown instanceof Error)) return String(thrown);
-    const text: unknown = thrown.message;
-    return text === "" ? textWithoutMessage(thrown, INNER_LEVELS_MAX) : String(text);
-  } catch {
-    return "something was thrown that has no text";
-  }
-}
-
-/**
- * How many levels of causes and inner errors are followed. There must be a limit, because they may form a
- * ring.
- */
-const INNER_LEVELS_MAX = 4;
-
-function textWithoutMessage(error: Error, levels: number): string {
-  const inner =
-    error instanceof AggregateError
-      ? error.errors
-      : [error.cause].filter((cause) => cause !== undefined && cause !== null);
-  const texts = levels === 0 ? [] : inner.map((one: unknown) => textAtLevel(one, levels - 1));
-  const { code } = error as { readonly code?: unknown };
-  return [...new Set(texts)].join("; ") || (typeof code === "string" ? code : error.name);
-}
-
-function textAtLevel(thrown: unknown, levels: number): string {
-  if (!(thrown instanceof Error)) return String(thrown);
-  return thrown.message === "" ? textWithoutMessage(thrown, levels) : thrown.message;
 }

@@ -97,6 +97,7 @@ export {
   OverloadedError,
   LogCompactedError,
   RaftError,
+  Rejection,
   RemovedError,
   ResultUnavailableError,
   SnapshotFailedError,

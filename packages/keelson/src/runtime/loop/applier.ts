@@ -26,6 +26,7 @@ import {
   endOfTurn,
   isPromiseLike,
   reasonOf,
+  rejectionOf,
   stateMachineFailure,
   type CodedStateMachine,
   type Failure,
@@ -370,7 +371,7 @@ function rejectedEntry<Result>(error: unknown, position: LogPosition): AppliedCo
   if (error instanceof StateMachineFailure) {
     throw new ApplyFailure(stateMachineFailure(`it could not apply entry ${String(position.index)}`, error));
   }
-  return { position, type: "rejected", error: new CommandRejectedError(error) };
+  return { position, type: "rejected", error: new CommandRejectedError(rejectionOf(error)) };
 }
 
 /**

@@ -2,7 +2,6 @@
 // command of one. Sits between the applier, which owns the state machine, and the session table, which
 // decides about duplicates. Encodes results for the table, and turns its verdicts into outcomes for callers.
 
-import { cutText } from "../../codec/cut-text.ts";
 import { EntryKind } from "../../codec/record.ts";
 import {
   decodeCloseSession,
@@ -24,7 +23,8 @@ import {
 import type { AppliedCommand, AppliedEntry } from "../calls/index.ts";
 import {
   inTurns,
-  reasonOf,
+  rejectionOfText,
+  textOfRejection,
   type SessionMetrics,
   type OpenedState,
   type ResultEncoder,
@@ -44,12 +44,6 @@ export type SessionKind =
 export function isSessionKind(kind: EntryKind): kind is SessionKind {
   return kind >= EntryKind.openSession;
 }
-
-/**
- * UTF-16 units of a rejection's message that a session keeps: enough to say why. A message counts towards
- * `SESSION_LIMITS.answerBytesMax` like a result, and a long one would push out results.
- */
-const REJECTION_CHARS_MAX = 2048;
 
 /**
  * What the session table keeps for a command that took effect, and whose result could not be encoded: an answer of
@@ -145,12 +139,9 @@ export class SessionApplier<Result> {
       table.recordAnswer(id, sequence, { index, type: "rejected", bytes });
       return { position, type: "rejected", error: unencodedResult(encoded.reason) };
     }
-    const message = reasonOf(applied.error.cause);
-    const kept = cutText(message, REJECTION_CHARS_MAX);
-    table.recordAnswer(id, sequence, { index, type: "rejected", bytes: new TextEncoder().encode(kept) });
-    // The first caller gets the shortened message too, so that a retry is answered
-    // exactly like the first attempt.
-    return message === kept ? applied : { ...applied, error: new CommandRejectedError(kept) };
+    const bytes = new TextEncoder().encode(textOfRejection(applied.error.cause));
+    table.recordAnswer(id, sequence, { index, type: "rejected", bytes });
+    return applied;
   }
 
   /** The outcome of a command that isn't applied, for the caller of this attempt. */
@@ -193,7 +184,8 @@ export class SessionApplier<Result> {
         return { position, type, index, result: () => this.#results.decode(bytes) };
       case "rejected": {
         const text = new TextDecoder().decode(bytes);
-        const error = text === RESULT_NOT_ENCODED ? unencodedResult() : new CommandRejectedError(text);
+        const error =
+          text === RESULT_NOT_ENCODED ? unencodedResult() : new CommandRejectedError(rejectionOfText(text));
         return { position, type, error };
       }
       case "forgotten":

@@ -2,6 +2,7 @@
 // interface of the state machine, the types of the metrics, and failures that stop a node.
 export { bytesCodec } from "./bytes-codec.ts";
 export { ResultEncoder, type EncodedResult } from "./result-encoder.ts";
+export { rejectionOf, rejectionOfText, textOfRejection } from "./rejection.ts";
 export { jsonCodec } from "./json-codec.ts";
 export type { SchemaIssue, SchemaResult, StandardSchema } from "./standard-schema.ts";
 export {

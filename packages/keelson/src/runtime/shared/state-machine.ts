@@ -160,10 +160,12 @@ export interface StateMachine<Command, Result> {
   /**
    * Applies one committed command and returns its result for the caller.
    *
-   * **A throw is a result too**: the caller gets it as `CommandRejectedError`, and the node continues. So
-   * `apply` must throw for the same commands on every node. The command counts as applied: its outcome is
-   * `done`, and what `apply` changed before the throw stays changed. A failure of this node alone, such as of
-   * its disk, must be thrown as `StateMachineFailure`, which stops the node.
+   * **A throw is a result too**: the caller gets it as `CommandRejectedError`, whose `cause` has its name,
+   * message and code, and the node continues. So `apply` must throw for the same commands on every node. The
+   * command counts as applied: its outcome is `done`, and what `apply` changed before the throw stays changed.
+   *
+   * A failure of this node alone, such as of its disk, must be thrown as `StateMachineFailure`, which stops the
+   * node.
    */
   apply(command: Command, at: LogPosition): Result | Promise<Result>;
 

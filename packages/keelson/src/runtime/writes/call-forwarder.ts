@@ -49,7 +49,13 @@ import {
   type ForwardableCall,
   type LeaderCalls,
 } from "../calls/index.ts";
-import { toError, type RaftMetrics, type RaftLimits, type RaftTimings } from "../shared/index.ts";
+import {
+  rejectionOfText,
+  toError,
+  type RaftMetrics,
+  type RaftLimits,
+  type RaftTimings,
+} from "../shared/index.ts";
 
 /** The longest wait that a request states, in milliseconds: the longest delay that Node's timers take. */
 const WAIT_MS_MAX = 2 ** 31 - 1;
@@ -507,7 +513,7 @@ function errorOf(
   const session = request.type === "session-write" ? request.session : { id: 0, sequence: 0 };
   switch (code) {
     case "COMMAND_REJECTED":
-      return new CommandRejectedError(text);
+      return new CommandRejectedError(rejectionOfText(text));
     case "COMMAND_INVALID":
       return new CommandInvalidError([{ path: [], message: `at the leader: ${text}` }]);
     case "RESULT_UNAVAILABLE":

@@ -1,6 +1,6 @@
 // Commands and results between their caller and the state machine: encoded, validated, and the same on every node.
 import { assert, describe, expect, it } from "vitest";
-import { CommandInvalidError, type RaftError } from "../../errors.ts";
+import { CommandInvalidError, CommandRejectedError, Rejection, type RaftError } from "../../errors.ts";
 import type { Raft } from "../raft.ts";
 import {
   StateMachineFailure,
@@ -280,6 +280,50 @@ describe("a result", () => {
       code: "STATE_MACHINE_FAILED",
       outcome: "unknown",
     });
+  });
+});
+
+describe("a rejection", () => {
+  class InsufficientFunds extends Error {
+    override readonly name = "InsufficientFunds";
+    readonly code = "INSUFFICIENT_FUNDS";
+    readonly balance = 5;
+  }
+
+  it("has the same shape for every caller: on the leader, on another node, and for each attempt in a session", async () => {
+    const { cluster, leader, other } = await groupOf(() =>
+      machineOf<number, number>(() => {
+        throw new InsufficientFunds("5 is too little");
+      }),
+    );
+    const { id } = await cluster.finish(other.openSession());
+    const numbered = { session: { id, sequence: 1, lowestUnanswered: 1 } };
+    const calls = [
+      () => leader.write(1),
+      () => other.write(1),
+      () => leader.write(1, numbered),
+      () => other.write(1, numbered),
+      () => leader.write(1, numbered),
+    ];
+    for (const call of calls) {
+      const error = await cluster.failure(call());
+      assert(error instanceof CommandRejectedError);
+      expect(shapeOf(error)).toEqual({
+        name: "CommandRejectedError",
+        code: "COMMAND_REJECTED",
+        outcome: "done",
+        message: "the state machine rejected the command: 5 is too little",
+      });
+      const { cause } = error;
+      assert(cause instanceof Rejection);
+      expect(cause.constructor).toBe(Rejection);
+      expect([cause.name, cause.message, cause.code]).toEqual([
+        "InsufficientFunds",
+        "5 is too little",
+        "INSUFFICIENT_FUNDS",
+      ]);
+      expect(Object.keys(cause)).not.toContain("balance");
+    }
   });
 });
 

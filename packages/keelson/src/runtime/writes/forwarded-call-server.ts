@@ -23,7 +23,7 @@ import {
   ResultUnavailableError,
 } from "../../errors.ts";
 import type { CallOptions, WriteResult } from "../calls/index.ts";
-import { reasonOf, type ResultCodec } from "../shared/index.ts";
+import { reasonOf, textOfRejection, type ResultCodec } from "../shared/index.ts";
 import type { Proposer } from "./proposer.ts";
 
 /**
@@ -44,8 +44,8 @@ const SENDERS_MAX = 1024;
  */
 const MEMBERSHIP_CALLS_MAX = 64;
 
-/** Bytes (UTF-8) of an error's message in a reply. */
-const ERROR_TEXT_BYTES_MAX = 4096;
+/** Bytes (UTF-8) of an error's text in a reply: the largest rejection has 14 KB, with every character escaped. */
+const ERROR_TEXT_BYTES_MAX = 16 * 1024;
 
 export interface ForwardedCallServerParts<Command, Result> {
   readonly core: Pick<RaftNode, "id" | "role" | "term">;
@@ -263,7 +263,7 @@ export class ForwardedCallServer<Command, Result> {
 
 /** What the error's message says after its fixed beginning, which the sender's error adds again. */
 function textOf(error: RaftError): string {
-  if (error instanceof CommandRejectedError) return reasonOf(error.cause);
+  if (error instanceof CommandRejectedError) return textOfRejection(error.cause);
   if (error instanceof CommandInvalidError) return error.issues.map(({ message }) => message).join("; ");
   return error.message;
 }
