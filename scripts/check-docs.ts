@@ -26,13 +26,16 @@ async function namesOf(patterns: readonly string[]): Promise<string[]> {
   return names.filter((name) => !/node_modules|dist|\.test\.ts$/.test(name)).sort();
 }
 
-/** Blocks of Markdown stand alone: a reader copies them whole. */
+/**
+ * Blocks of Markdown stand alone: a reader copies them whole. Except quotes from examples/, whose first line names the
+ * file: tsc -b compiles the file, and docs.test.ts compares the quote with it.
+ */
 async function blocksOfPapers(): Promise<Map<string, string>> {
   const blocks = new Map<string, string>();
   for (const paper of await namesOf(["*.md", "docs/**/*.md", "packages/*/*.md"])) {
     const text = await readFile(path.join(root, paper), "utf8");
     for (const [at, block] of [...text.matchAll(/^```ts\n(.*?)^```$/gms)].entries()) {
-      blocks.set(fileName(paper, at), block[1] ?? "");
+      if (!/^\/\/ examples\//.test(block[1] ?? "")) blocks.set(fileName(paper, at), block[1] ?? "");
     }
   }
   return blocks;

@@ -1,5 +1,6 @@
 // Checks the documents: a name in backticks beside a link to a source file, as in "`propose` in [...](...)" or
-// "[...](...) `propose`", must stand in that file, and the glossary must be in order.
+// "[...](...) `propose`", must stand in that file; a link's anchor must exist; a quote from examples/ must be as it is there; and the glossary must be
+// in order.
 import { execFileSync } from "node:child_process";
 import { existsSync, readFileSync } from "node:fs";
 import path from "node:path";
@@ -45,6 +46,57 @@ function mentionsIn(document: string): Mention[] {
   }));
 }
 
+/** The anchors of a document: those that GitHub makes of its headings, and those that it sets itself. */
+function anchorsOf(document: string): Set<string> {
+  const text = read(document).replaceAll(/^```.*?^```$/gms, "");
+  const anchors = new Set([...text.matchAll(/<a id="([^"]+)">/g)].map(([, id = ""]) => id));
+  for (const [, heading = ""] of text.matchAll(/^#+ (.*)$/gm)) {
+    const slug = heading
+      .replaceAll(/<[^>]*>|\]\([^)]*\)/g, "")
+      .toLowerCase()
+      .replaceAll(/[^\p{L}\p{N}\s_-]/gu, "")
+      .trim()
+      .replaceAll(" ", "-");
+    let name = slug;
+    for (let again = 1; anchors.has(name); again++) name = `${slug}-${again}`;
+    anchors.add(name);
+  }
+  return anchors;
+}
+
+/** The links of a document to an anchor, in the same document or in another one. */
+function anchorLinksOf(document: string): { readonly target: string; readonly anchor: string }[] {
+  return [...read(document).matchAll(/\]\((?!https?:|mailto:)([^)#\s]*)#([^)\s]+)\)/g)].map(
+    ([, file = "", anchor = ""]) => ({
+      target: file === "" ? document : path.join(path.dirname(document), file),
+      anchor,
+    }),
+  );
+}
+
+/** A block of TypeScript that quotes a file of examples/: its first line is a comment with the file's path. */
+const QUOTE = /^```ts\n\/\/ (examples\/[\w-]+\.ts)\n(.*?)^```$/gms;
+/** A line of a quote that stands for lines which are left out. */
+const LEFT_OUT = /^ *\/\/ \.\.\.\n/m;
+
+/** The lines without the indentation that they share. */
+function dedent(text: string): string {
+  const lines = text.split("\n");
+  const indents = lines.filter((line) => line.trim() !== "").map((line) => line.search(/\S/));
+  return lines
+    .map((line) => line.slice(Math.min(...indents)))
+    .join("\n")
+    .trim();
+}
+
+/** Whether the lines of `part` stand in `source` one after another, perhaps more indented. */
+function contains(source: string, part: string): boolean {
+  const wanted = dedent(part);
+  const length = wanted.split("\n").length;
+  const lines = source.split("\n");
+  return lines.some((_, at) => dedent(lines.slice(at, at + length).join("\n")) === wanted);
+}
+
 describe("the documents", () => {
   it("name only functions and fields that the linked files contain", () => {
     const mentions = documents().flatMap(mentionsIn);
@@ -54,6 +106,32 @@ describe("the documents", () => {
     });
     expect(mentions.length).toBeGreaterThan(50);
     expect(wrong.map(({ document, file, name }) => `${document}: ${name} in ${file}`)).toEqual([]);
+  });
+
+  it("link only to anchors that exist", () => {
+    const links = documents().flatMap((document) =>
+      anchorLinksOf(document).map((link) => ({ document, ...link })),
+    );
+    const dead = links.filter(
+      ({ target, anchor }) =>
+        target.endsWith(".md") && existsSync(path.join(root, target)) && !anchorsOf(target).has(anchor),
+    );
+    expect(links.length).toBeGreaterThan(50);
+    expect(dead.map(({ document, target, anchor }) => `${document}: ${target}#${anchor}`)).toEqual([]);
+  });
+
+  it("quote the examples as they are", () => {
+    const quotes = documents().flatMap((document) =>
+      [...read(document).matchAll(QUOTE)].map(([, file = "", text = ""]) => ({ document, file, text })),
+    );
+    const wrong = quotes.flatMap(({ document, file, text }) =>
+      text
+        .split(LEFT_OUT)
+        .filter((part) => part.trim() !== "" && !contains(read(file), part))
+        .map((part) => `${document}: ${file} doesn't contain\n${part}`),
+    );
+    expect(quotes.length).toBeGreaterThan(3);
+    expect(wrong).toEqual([]);
   });
 
   it("list the glossary's terms alphabetically, and each once", () => {
