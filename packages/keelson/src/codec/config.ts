@@ -12,8 +12,8 @@
  * | members | for each member [id, address] or [id, address, store id], ascending by id |
  * | removed | the ids of former members, earliest first; absent if there are none |
  *
- * JSON, because there is one such entry in a million, and a person may want to read it. Members are a list of
- * pairs, because JavaScript reorders the keys of an object that look like numbers.
+ * JSON, because such entries are few, so size and speed don't matter, and a person may want to read one.
+ * Members are a list of pairs, because JavaScript reorders the keys of an object that look like numbers.
  *
  * **Canonical.** One membership has exactly one encoding. Nodes that create the same cluster at the same
  * time, each for itself, so write the same first entry, and their logs agree.
@@ -219,8 +219,9 @@ const encoder = new TextEncoder();
 const decoder = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
 
 /**
- * The most removed ids that a membership remembers; when there are more, the earliest are forgotten. A
- * cluster that replaced a member every day would reach the limit after eleven years.
+ * The most removed ids that a membership remembers; when there are more, the earliest are forgotten, and such
+ * an id could then be added again. A cluster that replaced a member every day would reach the limit after
+ * eleven years.
  */
 export const REMOVED_MAX = 4096;
 

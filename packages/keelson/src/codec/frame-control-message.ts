@@ -76,9 +76,9 @@ interface Greeting {
 export interface Hello extends Greeting {
   readonly type: "hello";
   /**
-   * The store id of node `to`, if the sender knows it. Only members know it, from their log. So a receiver
-   * whose own log doesn't name the sender as a member takes it as proof that the sender is one. Absent: not
-   * known.
+   * The store id of node `to`, if the sender knows it. Only members know it, from their log, and nodes that
+   * have completed a handshake with node `to`. So a receiver whose own log doesn't name the sender as a
+   * member takes it as proof that the sender was accepted into the cluster. Absent: not known.
    */
   readonly toStoreId?: string;
 }
@@ -98,7 +98,10 @@ export interface Goodbye {
   readonly reason: string;
 }
 
-/** Asks for a pong. An end that receives nothing for some time takes the other one to be gone. */
+/**
+ * Asks for a pong. An end that receives nothing within its idle limit (`TcpLimits.idleMs`) closes the
+ * connection: the other one is probably gone.
+ */
 export interface Ping {
   readonly type: "ping";
 }

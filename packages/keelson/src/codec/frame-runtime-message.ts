@@ -96,7 +96,10 @@ export interface SnapshotEnd {
   readonly type: "snapshot-end";
   readonly from: NodeId;
   readonly id: string;
-  /** Whether what arrived passed all checks. If not, the sender's file may be damaged. */
+  /**
+   * False: the snapshot arrived whole and failed a check, so the sender's file may be damaged. True: it was
+   * installed, or the follower has caught up without it.
+   */
   readonly intact: boolean;
 }
 
@@ -140,8 +143,8 @@ export interface ForwardRequest {
   readonly type: "forward-request";
   readonly from: NodeId;
   /**
-   * A number that the asking process chose when it started, so that its requests differ from those before a
-   * restart.
+   * A random number that the asking process drew with its first request, so that a reply to a request from
+   * before a restart isn't taken for a reply to a later one.
    */
   readonly incarnation: number;
   /** The number of the request in that incarnation. */

@@ -22,8 +22,8 @@
  * | type | kind | bodies |
  * |---|---|---|
  * | 1 to 10 | messages between cores | frame-core-message.ts |
- * | 32 to 38 | messages between runtimes | frame-runtime-message.ts |
- * | 64 to 68 | control messages about the connection | frame-control-message.ts |
+ * | 32 to 39 | messages between runtimes | frame-runtime-message.ts |
+ * | 64 to 70 | control messages about the connection | frame-control-message.ts |
  *
  * **Version.** The version changes with the header. Bodies are covered by the version that both nodes agree
  * on in the handshake (transport/handshake.ts). Type numbers never change their meaning; new messages get new

@@ -75,9 +75,9 @@ export interface SessionTimeEntry {
 
 /**
  * How far one entry moves log time, at most, in milliseconds. Hazard: a leader whose clock jumps could expire
- * sessions that are in use. The limit is a sixth of the default time to live, so a session that was used a
- * moment ago survives such an entry. While sessions are open, the leader proposes a `sessionTime` entry
- * before this much time has passed, so with a right clock no time is left uncounted.
+ * sessions that are in use. The limit is a sixth of the default time to live, so one such entry doesn't end a
+ * session with that time to live that is in use. While sessions are open, the leader proposes a `sessionTime`
+ * entry before this much time has passed, so with a right clock no time is left uncounted.
  */
 export const LOG_TIME_STEP_MS_MAX = 10_000;
 

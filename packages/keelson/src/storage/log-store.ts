@@ -16,7 +16,10 @@ import type { Environment } from "../environment/environment.ts";
  */
 export interface LogIdentity {
   readonly nodeId: NodeId;
-  /** null: the caller doesn't know its cluster. The store then keeps the cluster id it holds, if any. */
+  /**
+   * A store that belongs to no cluster yet is bound to this one when it is opened. null: the caller doesn't
+   * know its cluster; the store keeps the cluster id that it holds, if any.
+   */
   readonly clusterId: string | null;
 }
 
@@ -123,16 +126,16 @@ export interface LogStore {
 
   /**
    * Resolves with the records of the entries `[from, to)`, or with the first of them: it stops early at
-   * `bytesMax` bytes, and may stop earlier where the rest would take long. It returns at least one record
-   * unless the range is empty; the caller asks again for the rest. Sees the log as it is when it is called,
-   * whatever is written meanwhile. May overlap with writes and other reads. The records' bytes belong to the
-   * store and must not be changed.
+   * `bytesMax` bytes, and may stop earlier where the rest would take many more disk operations. It returns at
+   * least one record unless the range is empty; the caller asks again for the rest. Sees the log as it is
+   * when it is called, whatever is written meanwhile. May overlap with writes and other reads. The records'
+   * bytes belong to the store and must not be changed.
    *
    * The caller may keep the arrays, which must not change any more: neither the store nor the caller writes
    * to them, because a store in memory returns the arrays that it holds.
    *
-   * @throws InvalidOptionError `from` is at or below the base, or `to` is past last + 1; CorruptLogError a
-   *   record doesn't match its checksum; StorageFailedError
+   * @throws InvalidOptionError `from` is at or below the base or above `to`, or `to` is past last + 1;
+   *   CorruptLogError a record doesn't match its checksum; StorageFailedError
    */
   read(from: LogIndex, to: LogIndex, bytesMax: number): Promise<Uint8Array[]>;
 

@@ -140,7 +140,7 @@ export interface SnapshotStore {
    * one.
    *
    * @throws DirectoryLockedError another process, or this object, has it open; StorageFailedError it can't be
-   *   read or written
+   *   read or written, or a snapshot in it is of another version of the format
    */
   open(environment: Environment): Promise<OpenedSnapshots>;
   /** The newest complete snapshot; null: there is none, or the store is not open. */

@@ -80,8 +80,8 @@ export interface TransportHost {
    * refuse. Called in each handshake on both sides, before `onPeer`. The peer is told the reason, so it must
    * not hold what only members know, such as store ids.
    *
-   * `isVouchedFor`: the peer knows this node's store id, which it can only have from a member's log; or this
-   * node itself chose to reach it.
+   * `isVouchedFor`: the peer named this node's store id, which it can only have from its log as a member, or
+   * from a handshake that succeeded before; or this node itself chose to reach it.
    */
   refusalOf?(peer: PeerInfo, isVouchedFor: boolean): string | null;
   /**

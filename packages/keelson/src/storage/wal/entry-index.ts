@@ -12,8 +12,8 @@ export interface RecordLocation {
 }
 
 /**
- * Entries per chunk: enough that a chunk's own cost doesn't matter, few enough that a short log takes little
- * memory.
+ * Entries per chunk: enough that the objects of a chunk take little beside its entries, few enough that a
+ * short log takes little memory.
  */
 const CHUNK_ENTRIES = 1024;
 

@@ -90,8 +90,8 @@ const PARTS_AT = 120;
 export const HEADER_PREFIX_BYTES = PARTS_AT;
 
 /**
- * A longer header is damaged. The node id is short, and a configuration has at most `MEMBERS_MAX` members, so
- * real headers stay far below this.
+ * The most bytes of a header: one that states more is damaged. The node id is short, and a configuration has
+ * at most `MEMBERS_MAX` members, so real headers stay far below this.
  */
 export const SEGMENT_HEADER_BYTES_MAX = 1024 * 1024;
 

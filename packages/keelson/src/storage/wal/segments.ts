@@ -35,8 +35,8 @@ export interface Segment {
 const OPEN_SEGMENTS_MAX = 32;
 
 /**
- * The first segment is small, so that a new log opens fast. Each next one has twice the size, up to
- * `segmentBytes`.
+ * The first segment is small, because its zeros are written and synced before a new log is open. Each next
+ * one has twice the size, up to `segmentBytes`.
  */
 export const FIRST_SEGMENT_BYTES = 1024 * 1024;
 

@@ -32,7 +32,10 @@ import type { Segment, Segments } from "./segments.ts";
  * crash, which is what lets recovery tell a torn write from damage (recovery.ts, rule 7).
  */
 
-/** A batch takes in waiting writes up to this size. Beyond it, sharing the sync gains nothing. */
+/**
+ * A batch takes in waiting writes up to this size. Beyond it, the bytes and not the sync take most of the
+ * time, and a larger batch would only make its first write wait longer.
+ */
 const BATCH_BYTES_MAX = 4 * 1024 * 1024;
 
 /** The limit on one write. It becomes one batch, and so must fit one buffer and one segment. */

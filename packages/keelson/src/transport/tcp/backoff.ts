@@ -5,8 +5,8 @@
 const DOUBLINGS_MAX = 20;
 
 /**
- * A connection that ended sooner doesn't reset the delay. Two nodes with the same id take each other's
- * connections over, and would otherwise do so at the smallest delay for as long as both run.
+ * Only a connection that lasted this many milliseconds resets the delay. Two nodes with the same id take each
+ * other's connections over, and would otherwise do so at the smallest delay for as long as both run.
  */
 const STABLE_MS = 1_000;
 

@@ -142,7 +142,10 @@ export class FramedConnection implements ConnectionHandler {
     this.#connection.resume();
   }
 
-  /** Sends the peer the reason, and closes when it had time to arrive. Nothing is received from now on. */
+  /**
+   * Sends the peer the reason, and closes when the peer closes, at the latest after `LINGER_MS`. Frames that
+   * arrive from now on are ignored.
+   */
   closeWithGoodbye(reason: string): void {
     if (this.#state !== "open") return;
     this.sendControl({ type: "goodbye", reason });
@@ -271,8 +274,8 @@ const LINGER_MS = 1_000;
 const WRITE_OVERHEAD_BYTES = 512;
 
 /**
- * At least so many sent writes, or all, are removed from the list at once. Removing them one by one would
- * move up the rest of the list each time.
+ * Writes that were sent are removed from the list when there are at least so many of them, or all were sent.
+ * Removing them one by one would move up the rest of the list each time.
  */
 const SENT_WRITES_MIN = 64;
 

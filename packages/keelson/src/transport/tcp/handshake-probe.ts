@@ -22,7 +22,7 @@ export interface ProbeQuestion {
   readonly agreement: "welcome" | "consent";
 }
 
-/** See the file's header. */
+/** Asks the question and resolves `answer`, once. It closes its connection in every case. */
 export class HandshakeProbe implements FrameHandler {
   readonly answer: Promise<ProbeAnswer>;
   readonly #connection: FramedConnection;

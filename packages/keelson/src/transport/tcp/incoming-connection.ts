@@ -116,7 +116,8 @@ export class IncomingConnection implements FrameHandler {
   #onInquiry(inquiry: Inquiry): void {
     const refusal = refusalOfInquiry(inquiry, this.#context.host);
     if (refusal !== null) {
-      // The node that asks logs what it is told, if it goes on asking.
+      // If the node that asks is told the reason, it logs it itself while it goes on asking, so this node's
+      // log needs no line for each question.
       this.#refuse(refusal, inquiry, refusal.told !== refusal.logged);
       return;
     }

@@ -240,5 +240,8 @@ export class OutgoingConnection implements FrameHandler {
   }
 }
 
-/** The most different failures that are logged in one outage. Each is logged once. */
+/**
+ * The most different failures that are logged in one outage, each once. It bounds what a peer that gives ever
+ * new reasons can write into the log.
+ */
 const LOGGED_FAILURES_MAX = 8;

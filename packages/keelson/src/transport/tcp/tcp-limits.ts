@@ -28,9 +28,9 @@ export interface TcpLimits {
    */
   readonly pendingHandshakesPerHostMax: number;
   /**
-   * The most accepted connections whose handshake is complete. Pending handshakes are not counted. A member's
-   * connection is always accepted, if need be in the place of the oldest connection from a node that is not
-   * among the peers. Default 512.
+   * The most accepted connections whose handshake is complete. Pending handshakes are not counted. A further
+   * one is accepted, and takes the place of the oldest connection from a node that isn't among the peers, or,
+   * if there is none, of the oldest of all. So strangers can't keep a member out. Default 512.
    */
   readonly connectionsMax: number;
   /** How long it may take to establish a connection. Default 2,000. */

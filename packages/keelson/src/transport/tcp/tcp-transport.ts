@@ -379,6 +379,6 @@ const LISTEN_ADVICE: Readonly<Record<string, string>> = {
 
 /**
  * The most different refusals that are remembered, so that a peer that is refused every second is logged
- * once.
+ * once. When there are more, all are forgotten, so strangers can't use up memory with ever new reasons.
  */
 const LOGGED_REFUSALS_MAX = 256;
