@@ -110,9 +110,10 @@ function isTransfer(state: NodeState, message: RequestVote): boolean {
 
 /**
  * §5.2: one vote per term, and the same answer when the request is repeated. A node that knows this term's
- * leader gives its vote to nobody: the election is decided. Neither does a node that heard the leader of an
- * earlier term so recently that this leader may read under its lease (`keepsLeader`). Any answer of a third
- * node can have told it the later term, and that ends no lease (dissertation 6.4.1).
+ * leader votes for no other: the election is decided. With `keepsLeader`, this node heard the leader of an
+ * earlier term within the shortest election timeout, and doesn't vote either: that leader may still serve
+ * reads under its lease (dissertation 6.4.1). This node may have learnt the later term from a third node's
+ * message, which ends no lease.
  */
 function mayVoteFor(state: NodeState, candidate: NodeId, keepsLeader: boolean): boolean {
   if (state.votedFor !== null) return state.votedFor === candidate;

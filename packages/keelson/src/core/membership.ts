@@ -12,7 +12,7 @@ import { sendTimeoutNow, successorAtOnce } from "./transfer.ts";
 /**
  * Why a change of membership was refused. Nothing was done.
  * - `not-leader`: this node doesn't lead. Ask the leader.
- * - `term-not-started`: no entry of this leader's term is committed yet. Try again in a moment.
+ * - `term-not-started`: no entry of this leader's term is committed yet. Try again once one is.
  * - `change-under-way`: another change is not complete. Wait for it.
  * - `transferring`: leadership is being transferred.
  */

@@ -137,7 +137,7 @@ export interface ReadIndexReply extends Header {
   readonly id: number;
   /**
    * The index at which to read; null: the node that was asked can't tell, because it doesn't lead, holds too
-   * many unanswered reads, or couldn't confirm in time that it still leads.
+   * many unanswered reads, or couldn't confirm within the longest election timeout that it still leads.
    */
   readonly index: LogIndex | null;
 }

@@ -268,8 +268,8 @@ export class NodeState {
   }
 
   /**
-   * Time in milliseconds at which the oldest write under way has taken too long, or another part of the node
-   * was reported as stalled. From then on the node should neither lead nor start an election.
+   * Time in milliseconds at which the oldest write under way has taken `storageStallMs`, or another part of
+   * the node was reported as stalled. From then on the node should neither lead nor start an election.
    */
   get stallDeadline(): number {
     // No other node could lead instead of a sole voter, and it can still serve reads.

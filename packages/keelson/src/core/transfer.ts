@@ -78,7 +78,7 @@ export function successorAtOnce(state: NodeState, leader: Leader, now: number): 
 
 /**
  * The other voter with the most complete log, of those that answered within the longest election timeout. Of
- * several such voters, the first by name.
+ * several such voters, the first in the configuration.
  */
 function bestTransferTarget(state: NodeState, leader: Leader, now: number): NodeId | null {
   let best: { readonly id: NodeId; readonly match: LogIndex } | null = null;

@@ -12,8 +12,8 @@ export interface NodeLifecycleParts {
   readonly status: NodeStatus;
   readonly log: NodeLog;
   /**
-   * Hands leadership over before the node closes; resolves when that is done or took too long. null: not
-   * needed.
+   * Hands leadership over before the node closes; resolves when another node leads, or when the time for that
+   * is over. null: not needed.
    */
   readonly handOver: () => Promise<void> | null;
   /**

@@ -137,9 +137,9 @@ export class MemberDirectory {
    * - A removed member: it is told of its removal by being refused (M9). An id is never used again (M10).
    * - An id that was never a member, unless the peer is vouched for. A stranger could otherwise ask for votes
    *   (Z17). A member that this node's log doesn't know yet is vouched for if it can name this node's store
-   *   id, which it has from its own log (§6: votes are also given to candidates outside the voter's own
-   *   configuration). A new node need not reach others: the leader reaches it. A node that is only about to
-   *   join refuses nobody for this reason (`#isJoining`).
+   *   id, which it has from its own log or an earlier handshake (§6: votes are also given to candidates
+   *   outside the voter's own configuration). A new node need not reach others: the leader reaches it. A node
+   *   that is only about to join refuses nobody for this reason (`#isJoining`).
    *
    * The peer is told the reason, so it names no store id but the peer's own.
    */

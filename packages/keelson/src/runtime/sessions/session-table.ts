@@ -11,9 +11,9 @@
 // moves it by a limited step; and while sessions are open, the leader's entries let it follow the leader's
 // monotonic clock.
 //
-// No step of the table takes long. A snapshot's view shares the sessions with the table and copies none in
-// advance; a table is loaded in steps; and one entry removes a limited number of records
-// (`expiryRecordsMax`).
+// No step of the table takes more than a few milliseconds, because a longer one would delay heartbeats (Z19).
+// A snapshot's view shares the sessions with the table and copies none in advance; a table is loaded in
+// steps; and one entry removes a limited number of records (`expiryRecordsMax`).
 //
 // Kept for each session: its time to live, its last use, the lowest unanswered sequence number, and the
 // answers from that number on. An answer holds the encoded result, so a retry gets the same result as the

@@ -285,7 +285,10 @@ export class SnapshotSender {
     }
   }
 
-  /** Looks for idle transfers from time to time, as long as there are any. */
+  /**
+   * Ends the transfers that have become idle: checks every quarter of `TRANSFER_IDLE_MS`, while there are
+   * any.
+   */
   #armTimer(): void {
     this.#timer ??= this.#parts.environment.setTimer(TRANSFER_IDLE_MS / 4, () => {
       this.#timer = null;
