@@ -1,6 +1,6 @@
 /**
- * Says on stderr what a command waits for, once that has taken a moment: a command that is silent can't be
- * told from one that hangs.
+ * Says on stderr what a command waits for, once that has taken `SILENT_MS_MAX`: a command that is silent
+ * can't be told from one that hangs.
  */
 import { ProgressLine } from "./progress-line.ts";
 

@@ -85,7 +85,7 @@ export class Backups {
     };
   }
 
-  /** Ends the backup whose client has stalled longest, if one has for long enough. */
+  /** Ends the backup whose client has stalled longest, if one has for `STALLED_MS`. */
   #endStalled(): void {
     let stalled: Backup | null = null;
     let since = performance.now() - STALLED_MS;

@@ -35,7 +35,10 @@ export class ExchangeQueue {
   readonly #exchanges: Exchange[] = [];
   readonly #waiting: WaitingRequests;
   readonly #run: (exchange: Exchange) => Promise<void>;
-  /** The client sent too many requests ahead, or its connection is gone: no further request is accepted. */
+  /**
+   * The client sent more requests ahead than may wait, or its connection is gone: no further request is
+   * accepted.
+   */
   #isOver = false;
 
   constructor(waiting: WaitingRequests, run: (exchange: Exchange) => Promise<void>) {

@@ -6,7 +6,10 @@ import { errorAnswer, unavailable } from "./error-answers.ts";
 import { memberViewOf } from "./member-routes.ts";
 import { errorResponse, jsonAnswer, type Answer } from "./answer.ts";
 
-/** Committed entries that a ready node may still have to apply. With more, its stale reads are too old. */
+/**
+ * Committed entries that a ready node may still have to apply. With more, `GET /readyz` answers 503, so that
+ * load balancers send no stale reads to a node that lags so far.
+ */
 const READY_LAG_ENTRIES_MAX = 1000;
 
 /** The body of `GET /status`. */

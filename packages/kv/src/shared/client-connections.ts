@@ -78,7 +78,10 @@ export class ClientConnections {
     this.#evictors.push(evictIdle);
   }
 
-  /** Counts the connection until it closes. False: there are too many, so the caller must close it. */
+  /**
+   * Counts the connection until it closes. False: there is no room, and no other connection could be ended
+   * for it, so the caller must close it.
+   */
   admit(socket: Socket): boolean {
     const isLocal = isLoopback(socket.remoteAddress ?? "");
     const max = isLocal ? this.max : this.max - Math.min(LOCAL_RESERVED_MAX, Math.floor(this.max / 4));

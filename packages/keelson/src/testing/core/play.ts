@@ -301,7 +301,10 @@ class Stage {
     this.#print("nothing happens");
   }
 
-  /** Lets every node act on its own timers for a while, and shows only what became of them. */
+  /**
+   * Lets every node act on its own timers for `ms`, and shows only changes of roles and leaders, and answers
+   * to reads.
+   */
   #live(ms: number): void {
     const end = this.#now + ms;
     const shown: string[] = [];

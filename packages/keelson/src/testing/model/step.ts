@@ -88,7 +88,7 @@ function checkUnchanged(before: ModelState, input: Input, seen: Seen): void {
   for (const field of ["term", "votedFor", "role", "leader", "commit", "transferTarget"] as const) {
     // A leader's answer also tells what is committed.
     if (field === "commit" && what === "read-index-reply") continue;
-    // Each input tells the time, and ends a transfer that has taken too long.
+    // Each input tells the time, and so may end a transfer whose time limit is over.
     if (field === "transferTarget" && seen.transferTarget === null) continue;
     rule(
       seen[field] === before[field],

@@ -144,7 +144,7 @@ class Demo {
   /**
    * Waits until all nodes know the same leader. null: the demo is to stop already.
    *
-   * @throws StartError a node ended, or there is no leader in time
+   * @throws StartError a node ended, or there is no leader after `START_MS_MAX`
    */
   async #firstLeader(): Promise<DemoNode | null> {
     const deadline = performance.now() + START_MS_MAX;

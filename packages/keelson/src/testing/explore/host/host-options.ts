@@ -4,9 +4,9 @@ import type { Bounds } from "../shared/bounds.ts";
 
 /**
  * The clock stands at 0 except during events about time. All that a node can observe of time is which
- * deadline has passed and whether it heard its leader lately, and both are events. With `leases`, what one
- * node observes depends on the others: then all clocks advance together, and what happens between two ticks
- * happens at the same moment.
+ * deadline has passed and whether it heard its leader within the shortest election timeout, and both are
+ * events. With `leases`, what one node observes depends on the others: then all clocks advance together, and
+ * what happens between two ticks happens at the same moment.
  */
 export const ELECTION_MS = { min: 400, max: 800 };
 export const HEARTBEAT_MS = 80;

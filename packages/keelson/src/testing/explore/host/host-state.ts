@@ -101,7 +101,7 @@ export type HostEvent =
   | { readonly type: "read"; readonly committed: number }
   /** The leader is asked to transfer its leadership to the node at this place. */
   | { readonly type: "transfer"; readonly place: number }
-  /** The transfer has taken too long. */
+  /** The time limit of a transfer of leadership is over: the leader gives the transfer up. */
   | { readonly type: "transfer-expires" }
   /** The shortest election timeout passes on all clocks. */
   | { readonly type: "tick" }

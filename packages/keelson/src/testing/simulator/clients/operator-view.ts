@@ -102,12 +102,15 @@ export class OperatorView {
     });
   }
 
-  /** Whether every majority that counts now, or may count soon, can do without this node for good. */
+  /**
+   * Whether every majority that counts now, or may count after a change under way, can do without this node
+   * for good.
+   */
   canLose({ id }: SimProcess): boolean {
     return this.#groups().every((group) => !group.includes(id) || this.hasMajority(group, id));
   }
 
-  /** The groups of voters of which a majority counts now, or may count soon. */
+  /** The groups of voters of which a majority counts now, or may count after a change under way. */
   #groups(): (readonly NodeId[])[] {
     return [
       ...this.#checker.history.configs.flatMap(({ voters, outgoingVoters }) => [voters, outgoingVoters]),
@@ -118,8 +121,9 @@ export class OperatorView {
   /**
    * Whether a node's disk may be replaced by an older copy of itself. Nothing can be proved about what a node
    * acknowledged to an earlier leader, and until a leader finds out, the node votes with what it has left. So
-   * every majority that counts, or may count soon, must do without it, now and for what it did before: usable
-   * nodes that hold all of its entries, and can't vote in a term in which it may have voted for another.
+   * every majority that counts, or may count after a change under way, must do without it, now and for what
+   * it did before: usable nodes that hold all of its entries, and can't vote in a term in which it may have
+   * voted for another.
    */
   canRollBack(process: SimProcess): boolean {
     const { history } = this.#checker;

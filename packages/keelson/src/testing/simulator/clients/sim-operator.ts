@@ -4,7 +4,7 @@
  *
  * - CFG: what the operator is told to be done is what is committed.
  * - ES: a removed member's id is never used again (M10); `initialize` never makes a second cluster (M9).
- * - KNOWN: a leader that can't transfer its leadership gives up in time (T3).
+ * - KNOWN: a leader that can't transfer its leadership gives up within an election timeout (T3).
  */
 import { isJoint, membersOf } from "../../../core/config.ts";
 import type { NodeId } from "../../../core/position.ts";
@@ -360,7 +360,8 @@ export class SimOperator {
   }
 
   /**
-   * Asks the leader again and again until the change is done, can't be done, or was asked for often enough.
+   * Asks the leader again and again until the change is done, can't be done, or was asked for `ATTEMPTS_MAX`
+   * times.
    */
   async #carryOut(request: ChangeRequest, crashLeaderAfterMs: number | null): Promise<void> {
     this.#begin(request);

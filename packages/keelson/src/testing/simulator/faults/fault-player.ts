@@ -157,7 +157,7 @@ export class FaultPlayer {
     if (greeting !== undefined) this.#parts.operator.greet(process, greeting);
   }
 
-  /** Crashes a process at once, and starts it again soon. */
+  /** Crashes a process at once, and starts it again after `RESTART_DELAY_MS`. */
   crash(process: SimProcess): void {
     this.#processFaults.crash(process, RESTART_DELAY_MS);
   }

@@ -83,8 +83,8 @@ export class HostilePeers {
 
   /**
    * The nodes of the cluster that can know that the peer isn't a member. A node can't before its own log says
-   * so. One that is being added can't before it knows that this was committed. A leader listens to a removed
-   * member for a while, so that it can answer to the news of its removal.
+   * so. One that is being added can't before it knows that this was committed. A leader that still has to
+   * tell a removed member of its removal takes that member's messages, because it waits for the answer.
    */
   #victims(peerId: NodeId): Victim[] {
     const { processes, operator } = this.#parts;

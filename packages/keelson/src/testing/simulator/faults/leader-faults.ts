@@ -62,7 +62,7 @@ export interface LeaderFaultsParts {
   readonly clients: SimClients;
   readonly operator: SimOperator;
   readonly network: NetworkFaults;
-  /** Crashes a process, and starts it again soon. */
+  /** Crashes a process, which is started again after a fixed delay. */
   readonly crash: (process: SimProcess) => void;
   /** Calls back after a time, unless the run has healed by then. */
   readonly after: (ms: number, then: () => void) => void;
@@ -144,8 +144,8 @@ export class LeaderFaults {
   }
 
   /**
-   * The leader transfers leadership. Messages to it are delayed from when it has sent TimeoutNow, so it goes
-   * on leading for a while beside its successor.
+   * The leader transfers leadership. Messages to it are delayed from when it has sent TimeoutNow, so it may
+   * go on leading beside its successor until it hears of that one.
    */
   transferAndDelay(ms: number): void {
     const leader = this.#parts.processes.find(leads);

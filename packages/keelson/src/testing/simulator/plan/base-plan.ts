@@ -8,8 +8,8 @@ import { HARMLESS_FAULTS, PLAIN_USAGE, type Plan } from "./plan.ts";
 import { CALL_TIMEOUT_MS, CALLS_MAX } from "./workload.ts";
 
 /**
- * Just below `storageTimeoutMs` of simulated nodes, so that a leader with a hanging disk stops soon after it
- * has stepped down.
+ * 1 ms below `storageTimeoutMs` of simulated nodes: a leader with a hanging disk steps down just before its
+ * node stops at that limit.
  */
 const STORAGE_STALL_MS = 999;
 

@@ -86,9 +86,9 @@ export function changesAcrossLeadersStage(plan: Plan, chance: Chance): Plan {
 }
 
 /**
- * Disks are full for long, of a minority, a majority or all, while the processes stop and are started again.
- * When there is space, everything that was acknowledged must be there, and every node go on by itself (Z5,
- * D3).
+ * Disks are full for up to a minute, of a minority, a majority or all, while the processes stop and are
+ * started again. When there is space, everything that was acknowledged must be there, and every node go on by
+ * itself (Z5, D3).
  */
 export function fullDiskStage(plan: Plan, chance: Chance): Plan {
   const staged = cluster(plan, chance.pick([1, 3, 3]), chance);

@@ -176,7 +176,7 @@ export type CrashFault =
   | { readonly type: "destroy"; readonly node: number; readonly atVote: boolean }
   /** The node closes in good order. */
   | { readonly type: "close"; readonly node: number }
-  /** For a moment the state machine's calls fail. The first one that does stops the node. */
+  /** For 100 ms the state machine's calls fail. The first one that does stops the node. */
   | { readonly type: "state-machine-failure"; readonly node: number };
 
 /** Faults by which a process does things late. */
@@ -501,8 +501,9 @@ export type ChangeKind =
    */
   | "retire"
   /**
-   * The leader of two voters removes itself, and hears nothing in time from the other from then on (L5). With
-   * other than two voters, one is added instead.
+   * The leader of two voters removes itself. From then on messages to it are delayed by the longest election
+   * timeout, so the other's answer doesn't reach it while its lease lasts (L5). With other than two voters,
+   * one is added instead.
    */
   | "bequeath"
   /** A member gets another address. */

@@ -93,7 +93,7 @@ export interface Plan {
   readonly usage: Usage;
   /**
    * After healing, once a leader is known, all nodes must have caught up with it within so many milliseconds;
-   * null: there is no tight bound.
+   * null: the usual time to recover (`patienceMs`) is allowed.
    */
   readonly catchUpMs: number | null;
   /** After healing, nobody writes until all nodes hold the same and the cluster is at rest. */

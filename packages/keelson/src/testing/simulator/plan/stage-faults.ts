@@ -58,7 +58,7 @@ const DRAW_COMMON = {
       { type: "destroy", at: at + 1, node, atVote: true },
     ];
   },
-  /** The leader is alone for a while, with entries that it told others of and couldn't commit. */
+  /** The leader is cut off alone, with entries that it has sent and couldn't commit. */
   "isolated-leader": ({ at, chance }: Draw): Fault[] => [
     { type: "lonely-leader", at, disk: "well", ms: chance.between(100, 600) },
   ],
@@ -110,7 +110,7 @@ const DRAW_STORAGE = {
     const calls = [2, ...[6, 9, 9, 9].map((most) => chance.whole(3, most))];
     return [{ type: "crash-loop", at, node, calls, ms: chance.pick([1, 20]) }, burst(at, null, chance)];
   },
-  /** A virtual machine is set back to how it was a moment or a while ago. */
+  /** A virtual machine is set back to how it was 20 to 400 ms before. */
   "roll-back": ({ at, node, chance }: Draw): Fault[] => [
     { type: "roll-back", at, node, ms: chance.pick([20, 100, 400]) },
   ],

@@ -172,9 +172,9 @@ function forwardingFaults(staged: Plan, chance: Chance): Fault[] {
 }
 
 /**
- * Calls are forwarded by callers with little time, who repeat what isn't answered soon (K1), and by nodes
- * that close while they wait for the answer (K4). Requests are repeated and late, and the same nodes lead
- * again and again, so that a late request meets the leader it was meant for, in another term.
+ * Calls are forwarded for callers with little time, who repeat what isn't answered within `callTimeoutMs`
+ * (K1), and by nodes that close while they wait for the answer (K4). Requests are repeated and late, and the
+ * same nodes lead again and again, so that a late request meets the leader it was meant for, in another term.
  */
 function hastyForwardingStage(plan: Plan, chance: Chance): Plan {
   const staged = cluster(plan, chance.pick([3, 3, 5]), chance);
@@ -542,7 +542,8 @@ function catchUpMsOf(plan: Pick<Plan, "heartbeatMs" | "linkDelayMs" | "diskMs" |
 
 /**
  * Some nodes are out of reach for as long as everything that backs off takes to reach its limit, or to exceed
- * every limit that it should have (W5). Once they are in reach again, they are soon up to date.
+ * every limit that it should have (W5). Once they are in reach again, they must be up to date within
+ * `catchUpMs`.
  */
 function outageStage(plan: Plan, chance: Chance): Plan {
   const staged = cluster(plan, chance.pick([2, 3, 3, 5]), chance);

@@ -66,8 +66,8 @@ export function targetedFaultOf(chance: Chance, type: TargetedType, at: number, 
 }
 
 /**
- * One of three kinds: the leader notices the cut in time; it doesn't; or its companions hear both leaders at
- * once.
+ * One of three kinds: the leader's timers are right, so it notices the cut; they are late, so it doesn't; or
+ * its companions hear both leaders at once.
  */
 function strandedLeader(chance: Chance, at: number, { nodes, electionTimeoutMs }: Plan): Fault {
   // With the leader they are a minority.

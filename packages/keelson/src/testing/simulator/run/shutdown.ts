@@ -4,7 +4,7 @@
  * - BOUND: a cluster at rest has nothing under way; a closed node leaves no timer running.
  * - LIVE: streams of changes and of committed commands have delivered the latest.
  * - DUR: each log reads back from disk as it was written.
- * - KNOWN: every node closes in time.
+ * - KNOWN: every node closes within `CLOSE_MS_MAX`.
  */
 import { Violation } from "../checkers/violation.ts";
 import type { SimProcess } from "../world/sim-process.ts";

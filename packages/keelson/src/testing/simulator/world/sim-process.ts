@@ -4,7 +4,7 @@
  * without a reason.
  *
  * - FAILSTOP, DUR, START: a node that stops by itself or doesn't start has a reason that a fault explains.
- * - KNOWN: a node that is told to close closes in time.
+ * - KNOWN: a node that is told to close does so within `SHUT_DOWN_MS_MAX`.
  */
 import type { LogIndex } from "../../../core/position.ts";
 import type { Environment, Network } from "../../../environment/environment.ts";

@@ -63,7 +63,7 @@ async function looksEverywhere(rig: TransportRig): Promise<void> {
   const places = (...addresses: string[]): void => {
     a.transport.setPeers(new Map([["b", addresses]]));
   };
-  // The peer may move to the other address soon. Until then it must stay reachable at this one.
+  // The peer may be about to move to the other address. Until then it must stay reachable at this one.
   places("nowhere:1", address);
   assert.equal(a.send(b), true);
   await rig.until(() => b.host.received.length === 1, "what was sent meanwhile");
