@@ -73,7 +73,7 @@ export class MemoryAccount {
     this.#onEvict = null;
   }
 
-  /** The client has sent or taken something. */
+  /** The client has sent or taken something, so it doesn't count as stalled for the next `STALLED_MS`. */
   progress(): void {
     this.#progressAt = performance.now();
   }

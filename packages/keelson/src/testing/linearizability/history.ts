@@ -14,11 +14,11 @@ const EVENT_STEP_MS = 1 / 1024;
  */
 export interface OpenOperation<Output> {
   readonly id: number;
-  /** The call returned. */
+  /** Records that the call returned, with this output. */
   done(output: Output): void;
-  /** The call failed, and it may still take effect. */
+  /** Records that the call failed, and may still take effect. */
   unknown(): void;
-  /** The call failed, and it definitely had no effect. */
+  /** Records that the call failed, and definitely had and will have no effect. */
   notDone(): void;
 }
 

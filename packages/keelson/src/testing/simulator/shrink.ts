@@ -13,8 +13,9 @@ export interface ShrinkOptions {
 }
 
 /**
- * Looks for a smaller plan that breaks the same invariant: with fewer faults, fewer clients, a shorter time.
- * Returns the smallest failing run that was found, which is `failing` itself if there is no other.
+ * Looks for a smaller plan whose run ends with a violation of the same code: with fewer faults, fewer
+ * clients, a shorter time. Returns the smallest failing run that was found, which is `failing` itself if
+ * there is no other.
  */
 export async function shrink(failing: RunResult, options: ShrinkOptions = {}): Promise<RunResult> {
   const { runsMax = 200, ...how } = options;

@@ -9,11 +9,12 @@ export type { LogStoreCase, LogStorePlace } from "./log-store/log-store-bench.ts
 export type { TestFramework } from "./test-framework.ts";
 
 /**
- * Checks that a `LogStore` keeps its promises, except for those about crashes and power cuts.
+ * Checks that a `LogStore` keeps its promises, except for those about crashes and power cuts. `makePlace` is
+ * called for each case.
  *
  * @example
- * describeLogStore("my store", async () => ({ environment, store: () => myStore(directory) }), { describe, it
- * });
+ * const makePlace = async () => ({ environment, store: () => myStore(directory) });
+ * describeLogStore("my store", makePlace, { describe, it });
  */
 export function describeLogStore(
   name: string,

@@ -8,7 +8,7 @@ export type { TransportCase, TransportRig } from "./transport/transport-rig.ts";
 
 /**
  * Checks that a `Transport` keeps its promises on a healthy network, and refuses nodes that don't belong to
- * the cluster.
+ * the cluster. `makeRig` is called for each case.
  *
  * @example
  * describeTransport("my transport", () => myRig(), { describe, it });

@@ -40,8 +40,9 @@ export class CommitChecker {
   }
 
   /**
-   * The node's commit index rose to `commit`. Its store was given everything up to `storeGivenUpTo`; entries
-   * after that can only be judged by what the store has been given before.
+   * Checks the entries up to `commit`, to which the node's commit index rose, and adds those that are new to
+   * the committed log. Its store was given everything up to `storeGivenUpTo`; entries after that can only be
+   * judged by what the store has been given before.
    */
   committed(node: NodeHistory, commit: LogIndex, term: number, storeGivenUpTo: LogIndex): void {
     const atCommit = node.submitted[commit - 1]?.inForce ?? null;

@@ -16,7 +16,10 @@ export class HintChecker {
     this.#history = history;
   }
 
-  /** A call to node `id` was refused with this error. `forwards`: the node passes such calls on to the leader. */
+  /**
+   * Checks the leader that this error names, with which node `id` refused a call. `forwards`: the node passes
+   * such calls on to the leader.
+   */
   refused(id: NodeId, error: unknown, forwards: boolean): void {
     if (!(error instanceof NotLeaderError) || error.leader === null) return;
     const { id: hint } = error.leader;

@@ -271,7 +271,7 @@ export class LeaderDuties {
   }
 
   /**
-   * The node leads no longer, in the same term: it must have had a reason. Returns whether it must ask
+   * Checks that the node, which leads no longer in the same term, had a reason. Returns whether it must ask
    * another node to take over.
    */
   resigned(now: number, isStalled: boolean): boolean {

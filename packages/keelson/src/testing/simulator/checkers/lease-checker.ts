@@ -38,7 +38,7 @@ export class LeaseChecker {
     this.#checkQuorum = checkQuorum;
   }
 
-  /** The node is about to be given this message. Returns whether it must refuse it. */
+  /** Notes whether the node must refuse this message, which it is about to be given, and returns that. */
   receiving(message: Message, { isLeader, term, hasVoted, now }: ReceiverState): boolean {
     if (message.type !== "pre-vote" && message.type !== "request-vote") return false;
     const isFresh = isLeader || now < this.#heardAt + this.#leaseMs;

@@ -62,7 +62,10 @@ export class LeaseDuties {
     if (input.type === "lease-read" && input.answer === null) this.#checkRefused(now);
   }
 
-  /** The member has answered this round, and the leader counts its answers. */
+  /**
+   * Extends the lease by this member's answer to this round. To be called only for members whose answers
+   * count.
+   */
   answered(from: NodeId, round: number): void {
     const { config, id } = this.#core;
     this.#answered.set(from, Math.max(this.#answered.get(from) ?? 0, round));

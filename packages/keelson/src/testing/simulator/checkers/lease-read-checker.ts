@@ -55,7 +55,10 @@ export class LeaseReadChecker {
     if (type === "timeout-now") this.#handedOverIn.set(from, term);
   }
 
-  /** The leader has answered a read under its lease. `others`: all other nodes. */
+  /**
+   * Checks that nobody else can be elected at the moment at which the leader answers a read under its lease.
+   * `others`: all other nodes.
+   */
   answered(leader: RaftNode, others: readonly LeaseVoter[]): void {
     const { id, term } = leader;
     assertInvariant(

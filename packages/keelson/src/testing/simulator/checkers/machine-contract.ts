@@ -64,7 +64,7 @@ export class MachineContract {
     this.#checkRecords("the snapshot", at, sessions);
   }
 
-  /** The call that was begun last has ended, whether or not it failed. */
+  /** The call that was begun last has ended, whether or not it failed: the next one may begin. */
   ended(): void {
     this.#call = null;
   }
@@ -75,7 +75,7 @@ export class MachineContract {
     this.#readers += 1;
   }
 
-  /** A snapshot has been read to its end, or given up. */
+  /** A snapshot has been read to its end, or given up: once none is being read, the state may be restored. */
   snapshotEnded(): void {
     this.#readers -= 1;
   }

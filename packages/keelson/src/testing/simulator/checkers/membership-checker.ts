@@ -27,7 +27,7 @@ export class MembershipChecker {
     note("demote", demote);
   }
 
-  /** A caller asks a node to add this learner. */
+  /** Notes that a caller asks a node to add this learner: from now on it may join. */
   askedForLearner(id: NodeId): void {
     this.#asked.add(`join ${id}`);
   }

@@ -29,8 +29,8 @@ export class ModelChecker {
   readonly #states = new Map<NodeId, ModelState>();
 
   /**
-   * A node's core was made from what its store held. `keepsDisk`: nothing has damaged what was durable, so
-   * everything must still be there.
+   * Begins to follow a node's core that was made from what its store held. `keepsDisk`: nothing has damaged
+   * what was durable, so checks that it is all still there.
    */
   started(id: NodeId, settings: ModelSettings, seen: Seen, now: number, keepsDisk: boolean): void {
     const before = this.#states.get(id);
@@ -50,7 +50,10 @@ export class ModelChecker {
     });
   }
 
-  /** The node's disk is gone: its next process has to start from nothing. */
+  /**
+   * The node's disk is gone or was replaced: what its next process holds isn't compared with what was
+   * durable.
+   */
   diskLost(id: NodeId): void {
     this.#states.delete(id);
   }

@@ -46,7 +46,10 @@ export class NodeDuties {
     this.#before = this.#look(now);
   }
 
-  /** The core was given this input. Throws the violation if it owed something and didn't do it. */
+  /**
+   * Checks the step that the core made at this input. Throws the violation if it owed something and didn't do
+   * it.
+   */
   stepped(input: Input): void {
     const before = this.#before;
     const now = input.type === "take" ? before.now : Math.max(before.now, input.now);

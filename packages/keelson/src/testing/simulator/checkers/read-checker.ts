@@ -76,18 +76,21 @@ export class ReadChecker {
     }
   }
 
-  /** A read is asked for. Returns what `answered` needs. */
+  /** Counts a read that is asked for. Returns what `answered` needs to know of this moment. */
   asked(): AskedAt {
     this.#reads += 1;
     return { rounds: this.#dropped + this.#rounds.length, reads: this.#reads };
   }
 
-  /** The core of this node found that its lease holds. `LeaseReadChecker` checks that it does. */
+  /** Notes that the core of this node found that its lease holds. `LeaseReadChecker` checks that it does. */
   leaseHeld(id: NodeId): void {
     this.#leaseAnsweredAt.set(id, this.#reads);
   }
 
-  /** The read, asked for at `since`, is answered by node `id`. `isLease`: it may rely on the lease. */
+  /**
+   * Checks that the read, which was asked for at `since` and is answered by node `id`, was confirmed.
+   * `isLease`: it may rely on the lease.
+   */
   answered(id: NodeId, since: AskedAt, isLease = false): void {
     if (isLease && (this.#leaseAnsweredAt.get(id) ?? 0) >= since.reads) return;
     const rounds = this.#rounds.slice(Math.max(0, since.rounds - this.#dropped));

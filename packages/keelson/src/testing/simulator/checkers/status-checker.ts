@@ -35,7 +35,8 @@ export class StatusChecker {
   }
 
   /**
-   * The process was paused or its timers were late, so it couldn't notice in time that it should step down.
+   * The process was paused or its timers were late, so it couldn't notice in time that it should step down:
+   * the times for that begin anew.
    */
   excuse(id: NodeId): void {
     this.#leadership.excuse(this.#history.node(id));

@@ -110,7 +110,10 @@ export class StoreChecker {
     this.#history.forgetVotes(id);
   }
 
-  /** The node's disk is gone. The next process with its id has to start from nothing. */
+  /**
+   * The node's disk is gone. What was durable may still be counted as acknowledged. The next process with its
+   * id has to start from nothing.
+   */
   diskLost(id: NodeId): void {
     const node = this.#history.node(id);
     node.durableBeforeDiskLoss = node.durable;
@@ -122,7 +125,8 @@ export class StoreChecker {
   }
 
   /**
-   * The store is told to drop the entries that a snapshot covers (compact), or, with `resets`, the whole log.
+   * Checks the base that the log is to begin after, when the store is told to drop the entries up to it
+   * (compact), or, with `resets`, the whole log.
    */
   replacing(id: NodeId, base: LogBase, resets: boolean): void {
     const { position } = base;

@@ -40,7 +40,10 @@ export class TransferDuties {
     if (input.type === "transfer") this.#asked(input.to, input.answer);
   }
 
-  /** The caller asked for a transfer to this node; null: to whichever is best. */
+  /**
+   * Checks whom the leader chose, if the caller asked for a transfer to whichever node is best (`to` is
+   * null).
+   */
   #asked(to: NodeId | null, answer: Extract<Input, { type: "transfer" }>["answer"]): void {
     if (typeof answer === "string" || to !== null) return;
     const core = this.#core;

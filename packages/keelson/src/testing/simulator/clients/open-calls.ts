@@ -70,7 +70,7 @@ export class OpenCalls {
     return begun;
   }
 
-  /** The call's promise settled, or its process died. Of the two only the first counts. */
+  /** Ends a call, as its promise settled or its process died. Of the two only the first counts. */
   end(call: Call, outcome: Outcome, why: string, output?: unknown): void {
     if (!this.#calls.delete(call)) return;
     this.#parts.checker.chains.used();
@@ -100,7 +100,7 @@ export class OpenCalls {
     }
   }
 
-  /** A process died. Its calls will never be answered. */
+  /** A process died: ends its calls as unknown, since they will never be answered. */
   died(process: SimProcess): void {
     for (const call of [...this.#calls]) {
       if (call.process === process) this.end(call, "unknown", "its node died");

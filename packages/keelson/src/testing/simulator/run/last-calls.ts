@@ -172,8 +172,8 @@ export class LastCalls {
   }
 
   /**
-   * A call that is refused at once would otherwise be repeated at the same instant, and time would not
-   * advance.
+   * Calls back after a heartbeat interval. If a call that is refused at once were repeated at the same
+   * instant, time would not advance.
    */
   #afterHeartbeat(then: () => void): void {
     this.#cluster.clock.setTimer(this.#cluster.plan.heartbeatMs, then);
