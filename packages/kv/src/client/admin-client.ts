@@ -7,7 +7,10 @@ import { authorization } from "../shared/admin-token.ts";
 import { ErrorBodyText, KvClientError, type KvOutcome } from "./client-error.ts";
 import { isRefused, unreachable } from "./unreachable.ts";
 
-/** The most milliseconds of one request. The server answers sooner, also if a change takes long. */
+/**
+ * The most milliseconds of one request. The server answers sooner: it waits for a change only as long as the
+ * request's `timeoutMs` says, or 10 s.
+ */
 const ATTEMPT_MS_MAX = 15_000;
 /** The most redirects that one request follows. With more, two nodes take each other for the leader. */
 const REDIRECTS_MAX = 3;

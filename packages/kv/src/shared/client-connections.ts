@@ -28,7 +28,10 @@ const CONNECTIONS_MIN = 8;
  */
 const LOCAL_RESERVED_MAX = 16;
 
-/** How many client connections a process may have that may have `descriptors` open. null: no limit. */
+/**
+ * How many client connections a process may have that may have `descriptors` open. `descriptors` null: there
+ * is no known limit on them.
+ */
 export function connectionsMaxFor(descriptors: number | null): number {
   if (descriptors === null) return CONNECTIONS_MAX;
   return Math.min(CONNECTIONS_MAX, Math.max(CONNECTIONS_MIN, descriptors - DESCRIPTORS_RESERVED));
