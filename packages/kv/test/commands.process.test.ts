@@ -196,9 +196,10 @@ describe("keelson recover", () => {
   it("does its work and exits with 0 also if the reader of its output closes the pipe", async () => {
     const data = temporaryDirectory();
     const [raft = 0, other = 0] = await freePorts(2);
-    const node = new Keelson(await flags({ data, peers: `n1=127.0.0.1:${raft},n2=127.0.0.1:${other}` }));
-    await until("it has begun its log", () => node.stderr.includes('"msg":"serving"'));
-    await node.kill("SIGKILL");
+    const peers = `n1=127.0.0.1:${raft},n2=127.0.0.1:${other}`;
+    const [first, second] = [await flags({ data, peers }), await flags({ id: "n2", peers })];
+    const nodes = await Promise.all([started(first), started(second)]);
+    for (const node of nodes) await node.kill("SIGKILL");
     const recover = new Keelson(["recover", data, "--yes"]);
     recover.child.stdout?.destroy();
     expect([await recover.ended, recover.stderr]).toEqual([{ code: 0, signal: null }, ""]);

@@ -25,10 +25,11 @@ function damageLog(directory: string, text: string): void {
 it("a node that finds its log damaged stops, says why and exits with 1; the others keep serving", async () => {
   await using cluster = await Cluster.create();
   const client = new KvClient({ nodes: cluster.httpAddresses });
-  for (const id of ["n1", "n2"]) cluster.start(id);
-  await cluster.leader(2);
+  for (const id of ["n1", "n2", "n3"]) cluster.start(id);
+  await cluster.leader(3);
+  await cluster.kill("n3");
   await client.put("name", "the-needle-in-the-log");
-  // After a restart, no entries are in memory. To feed the empty node, the leader must read its log.
+  // After a restart, no entries are in memory. To feed the node that was away, the leader must read its log.
   for (const id of ["n1", "n2"]) await cluster.kill(id);
   for (const id of ["n1", "n2"]) cluster.start(id);
   const { id } = await cluster.leader(2);

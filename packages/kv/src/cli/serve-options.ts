@@ -30,7 +30,8 @@ same command again. Addresses are HOST:PORT.
 
   --id ID                this node's id: 1 to 64 of A-Z a-z 0-9 . _ -
   --peers ID=ADDRESS,... the members that the cluster begins with, this node included, and where they reach each
-                         other; the same at every start, also when there are others by now
+                         other; the same at every start, also when there are others by now. The cluster is
+                         created once all of them have been up
   --join URL,...         HTTP addresses of members: they take this node in as a learner, and as a voter when it
                          has caught up; needs a new --id and an empty --data directory
   --data DIR             where the node keeps its log (DIR/log), its state (DIR/state) and the newest

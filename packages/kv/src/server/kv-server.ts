@@ -112,9 +112,12 @@ export class KvServer {
       const raft = await Raft.open(raftOptions(settings, { line, http }, store, snapshots, onLog));
       closers.push(() => raft.close());
       const startedEmpty = raft.metrics().lastIndex === 0;
-      if (settings.peers !== null) await raft.initialize(settings.peers);
-      else if (startedEmpty && settings.join === null && raft.metrics().clusterId === null)
+      // A node without a log asks the others first (`RaftOptions.members`): it may have lost its disk.
+      if (settings.peers !== null) {
+        if (!startedEmpty) await raft.initialize(settings.peers);
+      } else if (startedEmpty && settings.join === null && raft.metrics().clusterId === null) {
         throw new NoClusterError();
+      }
       const removal = new RemovalWatch(settings.id);
       void removal.follow(raft.changes());
       const serving = { node: kvNodeOf(raft, settings.forward), store, removal, snapshots };
@@ -213,6 +216,7 @@ function raftOptions(
     forward: settings.forward,
     info,
     onLog,
+    ...(settings.peers === null ? {} : { members: settings.peers }),
     ...(settings.reach === undefined ? {} : { reachAt: settings.reach }),
   };
   return clusterId === null ? options : { ...options, clusterId };
