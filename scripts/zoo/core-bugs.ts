@@ -249,6 +249,13 @@ export const CORE_BUGS: readonly Bug[] = [
     to: "if (message.last !== this.#match) break;\n      this.#inFlightBytes",
   },
   {
+    code: "R14c",
+    title: "A window that is given up keeps its bytes, until no further entry fits",
+    file: "core/progress.ts",
+    from: "    this.#inFlight = [];\n    this.#inFlightBytes = 0;\n    this.#probeSent",
+    to: "    this.#inFlight = [];\n    this.#probeSent",
+  },
+  {
     code: "R15",
     title: "A truncation drops the entries that the same turn wanted written before it",
     file: "core/pending-actions.ts",

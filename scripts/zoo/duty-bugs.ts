@@ -101,6 +101,27 @@ export const DUTY_BUGS: readonly Bug[] = [
     to: "  if (now < 0 && target !== null) sendTimeoutNow(state, leader, target);\n",
   },
   {
+    code: "Q20e",
+    title: "A node lets the snapshot offer of a deposed leader go unanswered",
+    file: "core/snapshot.ts",
+    from: '    state.send(message.from, { type: "append-entries-reply", from, term, round: 0, outcome });\n',
+    to: "    void [from, term, outcome];\n",
+  },
+  {
+    code: "Q23d",
+    title: "A leader hands over to a voter that has been silent for long",
+    file: "core/transfer.ts",
+    from: "if (progress === undefined || now - progress.activeAt >= state.options.electionTimeoutMs.max) continue;",
+    to: "if (progress === undefined) continue;",
+  },
+  {
+    code: "M30b",
+    title: "A removed member counts as told when it holds its removal, committed or not",
+    file: "core/leadership.ts",
+    from: "      removalNotice.index <= state.commitIndex &&\n",
+    to: "",
+  },
+  {
     code: "M30a",
     title: "A removed member isn't told",
     file: "core/leadership.ts",

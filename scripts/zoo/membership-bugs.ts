@@ -222,6 +222,13 @@ export const MEMBERSHIP_BUGS: readonly Bug[] = [
     ],
   },
   {
+    code: "T2b",
+    title: "A node that has lost its vote stands for election when a late TimeoutNow arrives",
+    file: "core/transfer.ts",
+    from: "!state.isEligible || ",
+    to: "",
+  },
+  {
     code: "T3",
     title: "A leader waits without limit for the target of a transfer",
     file: "core/transfer.ts",

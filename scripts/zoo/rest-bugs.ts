@@ -87,6 +87,13 @@ export const REST_BUGS: readonly Bug[] = [
     to: "return table.size > 0 && environment.now() - this.#readAt >= STILL_MS_MAX * 1_000;",
   },
   {
+    code: "Q3h",
+    title: "A removed member that is dead is sent heartbeats without end",
+    file: "core/leadership.ts",
+    from: "if (knows || now >= removalNotice.until || progress",
+    to: "if (knows || progress",
+  },
+  {
     code: "Q3f",
     title: "A connection to a member stays when the member is removed",
     file: "transport/tcp/tcp-transport.ts",

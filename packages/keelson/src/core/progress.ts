@@ -43,6 +43,7 @@ export interface ProgressImage {
   readonly match: LogIndex;
   readonly next: LogIndex;
   readonly inFlight: readonly InFlight[];
+  readonly inFlightBytes: number;
   readonly probeSent: boolean;
   readonly matchedInRound: number;
   readonly lostAfter: LogPosition | null;
@@ -117,7 +118,7 @@ export class Progress {
     progress.#state = image.state;
     progress.#match = image.match;
     progress.#inFlight = [...image.inFlight];
-    progress.#inFlightBytes = image.inFlight.reduce((sum, { bytes }) => sum + bytes, 0);
+    progress.#inFlightBytes = image.inFlightBytes;
     progress.#probeSent = image.probeSent;
     progress.#matchedInRound = image.matchedInRound;
     progress.#lostAfter = image.lostAfter;
@@ -134,6 +135,7 @@ export class Progress {
       match: this.#match,
       next: this.#next,
       inFlight: [...this.#inFlight],
+      inFlightBytes: this.#inFlightBytes,
       probeSent: this.#probeSent,
       matchedInRound: this.#matchedInRound,
       lostAfter: this.#lostAfter,

@@ -65,6 +65,7 @@ const LEADER: LeaderImage = {
         match: 4,
         next: 7,
         inFlight: [{ last: 6, bytes: 20 }],
+        inFlightBytes: 20,
         probeSent: false,
         matchedInRound: 9,
         lostAfter: null,

@@ -97,7 +97,7 @@ describe("simulate", () => {
   });
 
   it("reads from a leader that transferred leadership and doesn't hear the new leader, without a stale answer (L6)", async () => {
-    const plan = firstWith((fault) => fault.type === "deaf-handover" && !fault.isLost);
+    const plan = firstWith((fault) => fault.type === "deaf-handover" && fault.target === "hears");
     const { violation, trace } = await simulate(plan, { fullTrace: true });
     expect(violation).toBeNull();
     const toldAt = trace.findIndex((line) => line.includes('"type":"timeout-now"'));

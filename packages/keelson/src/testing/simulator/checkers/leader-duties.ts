@@ -42,6 +42,14 @@ interface Peer {
   needsOffer: boolean;
 }
 
+/** What a leader owes the others when it steps down by itself. */
+export interface HandOver {
+  /** It must ask one of them to take over. */
+  readonly isDue: boolean;
+  /** Those that it may ask. */
+  readonly successors: ReadonlySet<NodeId>;
+}
+
 type Refusal = Extract<AppendEntriesReply["outcome"], { accepted: false }>;
 
 /**
@@ -62,6 +70,8 @@ export class LeaderDuties {
   #round = 0;
   /** When the first message of the round was handed out, or the node began to lead. */
   #roundAt: number;
+  /** The target of a transfer since actions were last taken: the caller may have named it. null: none. */
+  #named: NodeId | null = null;
   /** A heartbeat was due at the last call of `handleTimeout`. */
   #mustBeat = false;
 
@@ -93,6 +103,7 @@ export class LeaderDuties {
     const { heartbeatMs } = this.#settings;
     if (input.type === "timeout" && this.#others().length > 0)
       this.#mustBeat ||= now >= this.#roundAt + heartbeatMs;
+    this.#named = this.#core.transferTarget ?? this.#named;
     this.#transfers.stepped(input);
     this.#leases.stepped(input, now);
     if (input.type !== "message" || input.message.type !== "append-entries-reply") return;
@@ -134,6 +145,7 @@ export class LeaderDuties {
     for (const id of this.#others()) this.#checkMember(id, actions);
     this.#removals.taken(messages, now);
     this.#transfers.taken(messages, this.#round);
+    this.#named = this.#core.transferTarget;
     this.#leases.taken(messages, this.#round);
   }
 
@@ -271,10 +283,11 @@ export class LeaderDuties {
   }
 
   /**
-   * Checks that the node, which leads no longer in the same term, had a reason. Returns whether it must ask
-   * another node to take over.
+   * Checks that the node, which leads no longer in the same term, had a reason. Returns what it owes the others.
    */
-  resigned(now: number, isStalled: boolean): boolean {
+  resigned(input: Input, now: number, isStalled: boolean): HandOver {
+    if (input.type === "message" && input.message.type === "append-entries-reply")
+      this.#lastAnswer(input.message, now);
     const { id, log, commitIndex, term } = this.#core;
     const { index, config } = log.configAt(log.last.index);
     const isRemoved = index <= commitIndex && !hasVote(config, id);
@@ -285,7 +298,17 @@ export class LeaderDuties {
     );
     // A voter that lacks a committed entry can't win an election.
     const canWin = (voter: NodeId): boolean => (this.#peers.get(voter)?.match ?? 0) >= commitIndex;
-    return isHeard && config.voters.some((voter) => canWin(voter) && this.#hears(voter, now));
+    const able = config.voters.filter((voter) => canWin(voter) && this.#hears(voter, now));
+    const named = this.#named === null ? [] : [this.#named];
+    return { isDue: isHeard && able.length > 0, successors: new Set([...able, ...named]) };
+  }
+
+  /** An answer after which the node leads no longer: it may have committed the leader's removal. */
+  #lastAnswer({ from, term, outcome }: AppendEntriesReply, now: number): void {
+    const peer = this.#peers.get(from);
+    if (peer === undefined || term !== this.#core.term) return;
+    peer.heardAt = now;
+    if (outcome.accepted) peer.match = Math.max(peer.match, outcome.match);
   }
 
   #hears(id: NodeId, now: number): boolean {

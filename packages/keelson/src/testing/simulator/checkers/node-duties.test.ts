@@ -49,6 +49,11 @@ class Watched {
     this.#duties.stepped({ type: "transfer", to, answer, now: this.now });
   }
 
+  stall(): void {
+    this.core.handleServiceStall(true, this.now);
+    this.#duties.stepped({ type: "stall", isStalled: true, now: this.now });
+  }
+
   read(): number {
     const id = this.core.readIndex(this.now);
     this.#duties.stepped({ type: "read", id, now: this.now });
@@ -257,6 +262,29 @@ describe("a leader (DUTY)", () => {
     expect(() => {
       node.timeOut();
     }).toThrow("gives up term 2, and a majority answers it");
+  });
+
+  it("asks a voter that answers to take over when it steps down", () => {
+    const steppingDown = (): Watched => {
+      const node = new Watched(["a", "b", "c"]);
+      node.lead();
+      node.acknowledge("b");
+      node.settle();
+      // c is silent for too long, and b has just answered.
+      node.now += 799;
+      node.acknowledge("b");
+      node.now += 1;
+      node.stall();
+      return node;
+    };
+    const asks = (to: string) => () => ({
+      messages: [{ to, message: { type: "timeout-now", from: "a", term: 2 } as const }],
+    });
+    expect(() => steppingDown().take()).not.toThrow();
+    expect(() => steppingDown().take(without("timeout-now"))).toThrow("asks no one to take over");
+    expect(() => steppingDown().take(asks("c"))).toThrow(
+      "asks c to take over, which doesn't answer or can't",
+    );
   });
 
   it("hands over to the voter that holds most, and asks it in each round", () => {

@@ -13,13 +13,13 @@
  * - elections: `ElectionDuties`
  * - a leader's work: `LeaderDuties`, `TransferDuties`, `RemovalDuties`, `LeaseDuties`
  */
-import type { Actions } from "../../../core/action.ts";
+import type { Actions, AddressedMessage } from "../../../core/action.ts";
 import type { RaftNode } from "../../../core/node.ts";
 import type { Input } from "../../model/index.ts";
 import { AnswerDuties } from "./answer-duties.ts";
 import { duty, type CoreBefore, type DutySettings } from "./duty.ts";
 import { ElectionDuties } from "./election-duties.ts";
-import { LeaderDuties } from "./leader-duties.ts";
+import { LeaderDuties, type HandOver } from "./leader-duties.ts";
 
 /** See the file's header. Made anew for each process of a node. */
 export class NodeDuties {
@@ -29,11 +29,8 @@ export class NodeDuties {
   readonly #elections: ElectionDuties;
   /** The duties of the node as the leader of the present term; null: the node doesn't lead. */
   #leading: LeaderDuties | null = null;
-  /**
-   * The term that the node has just stopped leading, if its next actions must ask another node to take over.
-   * null: they need not.
-   */
-  #mustHandOverIn: number | null = null;
+  /** The node has just stopped leading this term: what its next actions must do about it. null: it has not. */
+  #handOver: (HandOver & { readonly term: number }) | null = null;
   #before: CoreBefore;
   /** The runtime reported that a part of the node has stalled. */
   #isServiceStalled = false;
@@ -55,7 +52,7 @@ export class NodeDuties {
     const now = input.type === "take" ? before.now : Math.max(before.now, input.now);
     this.#before = this.#look(now);
     if (input.type === "stall") this.#isServiceStalled = input.isStalled;
-    this.#followRole(before, now);
+    this.#followRole(input, before, now);
     this.#answers.stepped(input, before, now);
     this.#elections.stepped(input, before, now, this.#isStalled(now));
     this.#leading?.stepped(input, now);
@@ -67,21 +64,32 @@ export class NodeDuties {
     this.#answers.taken(actions, messages, now);
     this.#elections.taken(actions, messages, now);
     this.#leading?.taken(actions, messages, now);
-    const mustHandOver = this.#mustHandOverIn === this.#core.term;
-    this.#mustHandOverIn = null;
-    duty(
-      !mustHandOver || messages.some(({ message }) => message.type === "timeout-now"),
-      () => `${this.#core.id} steps down, and asks no one to take over`,
-    );
+    this.#checkHandOver(messages);
+  }
+
+  /** A leader that steps down asks one of the voters that can take over, and no other. */
+  #checkHandOver(messages: readonly AddressedMessage[]): void {
+    const { id, term } = this.#core;
+    const handOver = this.#handOver;
+    this.#handOver = null;
+    if (handOver?.term !== term) return;
+    const { isDue, successors } = handOver;
+    const asked = messages.filter(({ message: { type } }) => type === "timeout-now").map(({ to }) => to);
+    duty(!isDue || asked.length > 0, () => `${id} steps down, and asks no one to take over`);
+    for (const to of asked)
+      duty(
+        successors.has(to),
+        () => `${id} steps down, and asks ${to} to take over, which doesn't answer or can't win`,
+      );
   }
 
   /** Notes that the node begins or ceases to lead. */
-  #followRole(before: CoreBefore, now: number): void {
+  #followRole(input: Input, before: CoreBefore, now: number): void {
     const core = this.#core;
     const isLeader = core.role === "leader";
     const wasLeader = this.#leading !== null;
-    if (wasLeader && !isLeader && core.term === before.term)
-      this.#mustHandOverIn = this.#leading?.resigned(now, this.#isStalled(now)) === true ? core.term : null;
+    if (this.#leading !== null && !isLeader && core.term === before.term)
+      this.#handOver = { term: core.term, ...this.#leading.resigned(input, now, this.#isStalled(now)) };
     if (!isLeader) this.#leading = null;
     else if (!wasLeader || core.term !== before.term)
       this.#leading = new LeaderDuties(core, this.#settings, now);

@@ -158,13 +158,14 @@ export class SimOperator {
    * Asks the leader to transfer its leadership: to `chosen`, or else mostly to a random node, which may be
    * down or no voter.
    */
-  transfer(leader = this.#view.leader(), chosen?: string): void {
+  transfer(leader = this.#view.leader(), chosen?: string | null): void {
     const { processes, chance, clients } = this.#parts;
     if (leader === null) return;
     const asked = chosen === undefined ? this.#nodeToAsk(leader) : leader;
     const { raft } = asked;
     if (raft === null) return;
-    const to = chosen ?? (chance.happens(0.3) ? undefined : chance.pick(processes).id);
+    const draw = (): string | null => (chance.happens(0.3) ? null : chance.pick(processes).id);
+    const to = (chosen === undefined ? draw() : chosen) ?? undefined;
     void clients.attempt(`transfer to ${to ?? "anyone"}`, asked, false, async () => {
       const { term } = raft.metrics();
       const asking = raft.transferLeadership(to);

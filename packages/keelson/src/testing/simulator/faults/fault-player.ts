@@ -387,9 +387,9 @@ export class FaultPlayer {
       "stall-leader": ({ ms }) => {
         faults.stall(ms);
       },
-      "deaf-handover": ({ isLost, ms }) => {
-        if (isLost) faults.transferInVain(ms);
-        else faults.transferAndDelay(ms);
+      "deaf-handover": ({ target, ms }) => {
+        if (target === "hears") faults.transferAndDelay(ms);
+        else faults.transferInVain(target, ms);
       },
       "busy-receivers": (fault) => {
         faults.keepReceiversBusy(fault);
@@ -413,8 +413,8 @@ export class FaultPlayer {
       change: (fault) => {
         operator.requestChange(fault);
       },
-      transfer: () => {
-        operator.transfer();
+      transfer: ({ toAnyone = false }) => {
+        operator.transfer(undefined, toAnyone ? null : undefined);
       },
       "greet-leader": (fault) => {
         this.#greetings.push(fault);

@@ -3,7 +3,7 @@ import { isJoint, membersOf } from "../../../core/config.ts";
 import type { SimClients } from "../clients/sim-clients.ts";
 import type { SimOperator } from "../clients/sim-operator.ts";
 import type { Chance } from "../plan/chance.ts";
-import type { BusyReceiversFault, Fault } from "../plan/faults.ts";
+import type { BusyReceiversFault, Fault, HandoverTarget } from "../plan/faults.ts";
 import type { Plan } from "../plan/plan.ts";
 import type { SimProcess } from "../world/sim-process.ts";
 import { snapshotDiskError } from "./disk-errors.ts";
@@ -157,19 +157,31 @@ export class LeaderFaults {
     this.#parts.operator.transfer();
   }
 
-  /** See the fault `deaf-handover`, with `isLost`. */
-  transferInVain(ms: number): void {
-    const { processes, operator, network, clients, after } = this.#parts;
+  /** See the fault `deaf-handover`. */
+  transferInVain(hears: Exclude<HandoverTarget, "hears">, ms: number): void {
+    const { processes, operator, network, clients, plan, after } = this.#parts;
     const node = processes.findIndex(leads);
     const leader = processes[node];
     if (leader === undefined) return;
+    // The leader gives up after the longest election timeout.
+    const givesUpMs = plan.electionTimeoutMs.max / leader.clockConditions.rate;
     leader.onTimeoutNowSent = (to) => {
       leader.onTimeoutNowSent = null;
       const target = processes.findIndex(({ id }) => id === to);
-      after(ms, network.cut([[node, target]]));
-      after(ms, clients.readRepeatedly(leader, this.#parts.plan.electionTimeoutMs.max));
+      const process = processes[target];
+      if (process === undefined) return;
+      if (hears === "never hears") {
+        after(ms, network.cut([[node, target]]));
+        after(ms, clients.readRepeatedly(leader, givesUpMs));
+        return;
+      }
+      after(givesUpMs + plan.heartbeatMs, network.delayTo(process, ms));
+      after(givesUpMs + plan.heartbeatMs, () => {
+        operator.requestChange({ type: "change", how: "demote", crashLeaderAfterMs: null });
+      });
     };
-    operator.transfer();
+    const others = processes.filter(({ id }) => id !== leader.id && leader.core?.config.voters.includes(id));
+    operator.transfer(leader, hears === "never hears" ? undefined : this.#parts.chance.pick(others).id);
   }
 
   /**

@@ -336,11 +336,12 @@ export type LeaderFault =
   /** The leader's disk hangs while it has entries to write. */
   | { readonly type: "stall-leader"; readonly ms: number }
   /**
-   * The leader sends TimeoutNow, and from then on all messages to it are delayed while clients read from it.
-   * `isLost`: instead, everything that it sends to the target is lost, TimeoutNow included, and clients read
-   * from it when it has given up the transfer.
+   * The leader sends TimeoutNow. If the target hears it, all messages to the leader are delayed from then on,
+   * while clients read from the leader. If it never hears it, everything that the leader sends to the target is
+   * lost for so long, and clients read from the leader when it has given up the transfer. If it hears it too
+   * late, everything sent to the target is delayed by so much until then.
    */
-  | { readonly type: "deaf-handover"; readonly isLost: boolean; readonly ms: number }
+  | { readonly type: "deaf-handover"; readonly target: HandoverTarget; readonly ms: number }
   /**
    * A follower falls behind what the leader's log holds, and fetches a snapshot. When it opens or reads that
    * snapshot to install it, one operation fails, and the leader pauses. The next leader has a longer log, and
@@ -430,9 +431,9 @@ export type OperatorFault =
     }
   /**
    * Leadership is to go to a random node, which may be down or no voter, or to whichever node the leader
-   * picks.
+   * picks; `toAnyone`: always to the latter.
    */
-  | { readonly type: "transfer" }
+  | { readonly type: "transfer"; readonly toAnyone?: boolean }
   /** The next node that becomes leader is asked for these things, in the very turn in which it does. */
   | {
       readonly type: "greet-leader";
@@ -470,6 +471,12 @@ export type OperatorFault =
    * refused.
    */
   | { readonly type: "found-again"; readonly node: number; readonly others: boolean };
+
+/**
+ * When the target of a transfer gets TimeoutNow, and the leader's other messages of that time: at once; never;
+ * or so late that the leader has given up, and the operator may have taken the target's vote away.
+ */
+export type HandoverTarget = "hears" | "never hears" | "hears too late";
 
 /** What a new leader is asked for at once. */
 export type GreetingAct = "change" | "transfer" | "write" | "read" | "snapshot";

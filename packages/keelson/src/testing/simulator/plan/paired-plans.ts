@@ -280,7 +280,7 @@ function drawOther(
     case "stall-leader":
       return { type, at, ms: chance.pick([100, 700]) };
     case "deaf-handover":
-      return { type, at, isLost: false, ms: timeoutMs * chance.between(0.5, 1.5) };
+      return { type, at, target: "hears", ms: timeoutMs * chance.between(0.5, 1.5) };
     case "busy-receivers": {
       const slow = { applyMs: chance.pick([2, 10]), restoreMs: chance.pick([0, 400]), busyMs: 1_000 };
       return {

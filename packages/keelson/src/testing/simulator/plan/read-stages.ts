@@ -77,7 +77,7 @@ export function leaseEndStage(plan: Plan, chance: Chance): Plan {
   const everyMs = max * (about === "contest" ? 1.5 : 4);
   for (let at = everyMs; at < faultyMs && about !== "slow-answers"; at += everyMs) {
     if (about === "lost-handover")
-      faults.push({ type: "deaf-handover", at, isLost: true, ms: max * chance.between(1.5, 3) });
+      faults.push({ type: "deaf-handover", at, target: "never hears", ms: max * chance.between(1.5, 3) });
     else {
       const isCut = about === "cut";
       faults.push({

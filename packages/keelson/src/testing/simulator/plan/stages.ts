@@ -7,6 +7,7 @@ import { Chance } from "./chance.ts";
 import { byTime, drawFaults } from "./draw-faults.ts";
 import { changesAcrossLeadersStage, crowdStage, fullDiskStage } from "./extreme-stages.ts";
 import type { Fault } from "./faults.ts";
+import { handOverStage } from "./handover-stage.ts";
 import { PLAIN_USAGE, WHOLE_LOG_BYTES, type Plan } from "./plan.ts";
 import { leaseEndStage, readQuorumStage, soleVoterStage } from "./read-stages.ts";
 import { busyClients, cluster, LONG_TTL_MS } from "./stage-cluster.ts";
@@ -69,6 +70,7 @@ export const EVEN_STAGES: readonly (readonly [every: number, constant: number, s
   [20, 0x1_b051, busyInstallationStage],
   [60, 0x1eb0, crowdStage],
   [20, 0x1eb2, leaseEndStage],
+  [20, 0x1eb9, handOverStage],
 ];
 
 /** Nodes to spare where leaders remove themselves one after another. */
@@ -271,7 +273,7 @@ function leaseStage(plan: Plan, chance: Chance): Plan {
   const everyMs = max * chance.pick([2, 4]);
   for (let at = everyMs; at < staged.faultyMs; at += everyMs) {
     if (removesItself) faults.push({ type: "change", at, how: "bequeath", crashLeaderAfterMs: null });
-    else faults.push({ type: "deaf-handover", at, isLost: false, ms: max * chance.between(0.5, 1.5) });
+    else faults.push({ type: "deaf-handover", at, target: "hears", ms: max * chance.between(0.5, 1.5) });
   }
   return {
     ...staged,
@@ -480,6 +482,8 @@ function contestedFetchStage(plan: Plan, chance: Chance): Plan {
     ...busyClients(5, 0.1, staged.faultyMs),
     sessions: chance.happens(0.6) ? { clients: 5, ttlMs: LONG_TTL_MS } : null,
     faults: byTime(faults),
+    // The offers of the leader before come again, too.
+    replayOldMessages: true,
   };
 }
 

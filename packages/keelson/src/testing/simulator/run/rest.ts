@@ -5,7 +5,8 @@
  *
  * - LIVE: followers catch up and install snapshots without a further write; every member answers its leader.
  * - BOUND: queues are empty; a snapshot that the policy says is due is taken, and the log that it covers is
- *   forgotten; no transfer of a snapshot is left over; sessions that nobody uses have ended; no member keeps
+ *   forgotten; no transfer of a snapshot is left over; the leader has nothing in flight to its followers, and
+ *   no transfer or notice that should have ended; sessions that nobody uses have ended; no member keeps
  *   a connection to a node that was removed; nobody sends entries, snapshots or questions, or writes to a
  *   node that isn't a member.
  */
@@ -13,6 +14,7 @@ import { isRuntimeMessage } from "../../../codec/frame-runtime-message.ts";
 import { membersOf } from "../../../core/config.ts";
 import type { RaftMetrics } from "../../../runtime/shared/index.ts";
 import type { SimProcess } from "../world/sim-process.ts";
+import { leftoverOf } from "./leader-leftovers.ts";
 import type { SentMessage, SimulatedCluster } from "./simulated-cluster.ts";
 import type { TurnLoop } from "./turn-loop.ts";
 
@@ -100,12 +102,16 @@ export class Rest {
   }
 
   #findUnrest(): string | null {
+    const usable = new Set(this.#cluster.usableMembers().map(({ id }) => id));
     for (const process of this.#cluster.usableMembers()) {
       const metrics = process.raft?.metrics();
       if (metrics === undefined) return `${process.id} is down`;
       if (process.timersAreLate) return `${process.id} has timers that were set while they were late`;
       const unrest = queueOf(metrics) ?? unansweredBy(this.#cluster, metrics);
       if (unrest !== null) return `${process.id}: ${unrest}`;
+      const left =
+        process.core?.role !== "leader" ? null : leftoverOf(process.core.capture(), (id) => usable.has(id));
+      if (left !== null) return `${process.id} still has ${left}`;
       const [removed] = this.#cluster.connectionsToRemoved(process);
       if (removed !== undefined) return `${process.id}: connected with ${removed}, which was removed`;
       const waste = process.hasDamagedData ? null : this.#snapshotUnrest(process, metrics);

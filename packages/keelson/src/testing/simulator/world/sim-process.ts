@@ -559,8 +559,7 @@ export class SimProcess {
         checker: checker.model,
         settings: { ...times, preVote, checkQuorum, clockDriftMax },
         ...{ now: environment.now(), keepsDisk: !this.hasDamagedData },
-        isDead: () => delivery.isDead(),
-        ...{ leaseHeld, report },
+        ...{ leaseHeld, report, isDead: () => delivery.isDead() },
       });
     };
   }
