@@ -72,7 +72,8 @@ import { endSession, openSession } from "./session-routes.ts";
 /** Limits of an `HttpServer`. */
 export interface HttpServerLimits {
   /**
-   * The most connections at once. When there are more, the one that was idle longest is closed. Default 4096.
+   * The most connections at once. For a further one, the one that was idle longest is closed, or else one
+   * whose client has stalled; if there is neither, the further one is refused. Default 4096.
    */
   readonly connectionsMax: number;
   /**
@@ -126,7 +127,8 @@ export interface HttpServerOptions {
   readonly admin?: AdminAccess;
   /**
    * Hosts by which clients may call this server, besides loopback names and the address that they connect to:
-   * see `browser-guard.ts`. The host that it listens on is always one.
+   * see `browser-guard.ts`. The host that it listens on is always one, unless it stands for all addresses
+   * (0.0.0.0 or [::]).
    */
   readonly names?: readonly string[];
   readonly limits?: Partial<HttpServerLimits>;

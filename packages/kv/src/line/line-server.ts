@@ -16,8 +16,9 @@
  * to anything else                            = "Error: ", reason
  * ```
  *
- * Reads are linearizable. Writes have no conditions and belong to no session. A line over the limit is
- * skipped and answered with an error. So is a last line that has no end: it may have been cut off.
+ * Reads are linearizable. Writes have no conditions and belong to no session. A node that forwards
+ * (`--forward`) passes put and del on to the leader, instead of naming it. A line over the limit is skipped
+ * and answered with an error. So is a last line that has no end: it may have been cut off.
  *
  * The server closes a connection whose client speaks another protocol, such as HTTP, before it executes
  * anything (`foreign-protocol.ts`), and one whose client sends `INVALID_LINES_MAX` lines in a row that are no
@@ -39,7 +40,10 @@ import { reasonOf } from "../shared/errors.ts";
 
 /** Limits of a `LineServer`. */
 export interface LineServerLimits {
-  /** The most connections at once; each may buffer a line of 1 MiB. Default 256. */
+  /**
+   * The most connections at once, since each may buffer a line of 1 MiB. Further ones get an error and are
+   * closed. Default 256.
+   */
   readonly connectionsMax: number;
   /**
    * Milliseconds without a byte in either direction after which a connection is closed. Default 10 minutes.

@@ -3,7 +3,7 @@ import type { Renaming } from "../host/renaming.ts";
 
 /**
  * Numbers values in the order in which they are met first; equal values have the same number. `encode` must
- * give equal texts for equal values only.
+ * give equal values, and no others, equal texts.
  */
 export class NumberedValues<T> {
   readonly #values: T[] = [];

@@ -15,8 +15,8 @@ export interface Start {
 }
 
 /**
- * A disk, described by its term, its vote, and the terms of its entries. A term's first entry is blank, its
- * second a command.
+ * A disk, described by its term, its vote, and the terms of its entries. The first entry is the first
+ * configuration. Of the entries after it, a term's first is blank, and its second a command.
  */
 interface DiskOutline {
   readonly term: number;

@@ -37,7 +37,7 @@ export class ProcessFaults {
     });
   }
 
-  /** Crashes the process at its n-th call to the disk from now on. */
+  /** Crashes the process at its n-th call that changes the disk from now on. */
   crashAtCall(process: SimProcess, calls: number, ms: number): void {
     this.#countCalls(process, calls, false, () => {
       this.crash(process, ms);

@@ -166,7 +166,10 @@ export type CrashFault =
       readonly ms: number;
       readonly readsMs: number;
     }
-  /** The process dies when its next vote is durable, and is back after `ms`, before that election is over. */
+  /**
+   * The process dies when its next vote is durable, and is back after `ms`, mostly before that election is
+   * over.
+   */
   | { readonly type: "crash-voter"; readonly node: number; readonly ms: number }
   /**
    * The machine is lost for good, if the cluster can bear that: from then on the others are all there is.
@@ -293,7 +296,10 @@ export type SnapshotFault =
       /** How many operations of that kind succeed before. */
       readonly after: number;
     }
-  /** The process dies at its n-th call to the disk after a snapshot's file was complete there. */
+  /**
+   * The process dies at its n-th call that changes the disk (`calls`) after a snapshot's file was complete
+   * there.
+   */
   | {
       readonly type: "crash-at-snapshot";
       readonly node: number;
