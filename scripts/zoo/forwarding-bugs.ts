@@ -81,14 +81,6 @@ export const FORWARDING_BUGS: readonly Bug[] = [
     to: "pending.mayHaveTakenEffect = false;",
   },
   {
-    code: "Z6b",
-    title:
-      "A node that repeated a session's command says that the session has ended, as if it had sent the command once",
-    file: "runtime/writes/call-forwarder.ts",
-    from: " && !(error instanceof SessionExpiredError))\n    return error;",
-    to: ")\n    return error;",
-  },
-  {
     code: "T6b",
     title: "An answer is given to the current call, not to the call that it answers",
     file: "runtime/writes/call-forwarder.ts",
