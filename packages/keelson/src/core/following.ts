@@ -17,8 +17,8 @@ export interface Following {
   /** The heartbeat round that the last acknowledgement named. At most `receivedRound`. */
   acknowledgedRound: number;
   /**
-   * The index that the last acknowledgement named: durable and equal to the leader's log. At most
-   * `matchedIndex`.
+   * The index that the last acknowledgement named: up to it, this log is durable and equal to the leader's.
+   * At most `matchedIndex`.
    */
   acknowledgedIndex: LogIndex;
   /**

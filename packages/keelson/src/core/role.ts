@@ -81,8 +81,8 @@ export class Leader {
   /** The transfer of leadership under way; null: none. */
   transfer: Transfer | null = null;
   /**
-   * When the lease began, in milliseconds: the time at which the newest heartbeat round was sent that a
-   * quorum has acknowledged. -Infinity: no round yet. Never falls.
+   * When the lease began, in milliseconds: the time at which the last `leaseProbe` began that a quorum has
+   * acknowledged. -Infinity: none yet. Never falls.
    */
   leaseFrom = -Infinity;
   /**

@@ -294,7 +294,10 @@ export class NodeState {
     return this.role.type === "leader" && this.#commitIndex >= this.role.termStartIndex;
   }
 
-  /** Enters a later term, with this node's vote in it if it is given already. */
+  /**
+   * Enters a later term. `votedFor`: this node itself, if it stands for election in that term, and so has
+   * given its vote in it; null: the vote isn't given yet.
+   */
   enterTerm(term: Term, votedFor: NodeId | null = null): void {
     assert(Number.isSafeInteger(term) && term > this.#term, "a term is only ever left for a later one");
     assert(term <= TERM_MAX, "terms end at TERM_MAX");

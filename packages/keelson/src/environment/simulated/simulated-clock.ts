@@ -133,9 +133,10 @@ export class SimulatedClock {
 }
 
 /**
- * How many immediates are set together. Node runs immediates that are already set one after the other, and
- * settles all promises in between. So this many calls of `drained` share one turn of Node's event loop, which
- * costs about as much as a simulated turn.
+ * How many immediates are set at once. `drained` waits for one immediate, because Node settles all promises
+ * that need no input before it runs the next one. Immediates that were set together run in one turn of Node's
+ * event loop. So this many calls of `drained` cost one such turn in all, instead of one each, which would
+ * cost about as much as the simulated turns themselves.
  */
 const IMMEDIATES_AT_ONCE = 64;
 

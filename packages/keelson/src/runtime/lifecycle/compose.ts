@@ -91,7 +91,7 @@ interface Base<Command, Result> extends ProcessParts, GroupParts<Command, Result
 }
 
 /**
- * How often a leader maintains its members, in longest election timeouts: what it does then is never urgent.
+ * The time between two runs of `LeaderMaintenance`, in longest election timeouts. None of its work is urgent.
  */
 const MAINTENANCE_ELECTION_TIMEOUTS = 2;
 

@@ -31,8 +31,8 @@ export interface NodeMetricsParts<Command, Result> {
 }
 
 /**
- * What the simulator checks of a node after each of its turns: values that the node has at hand. The metrics
- * say the same, but gathering all of them would cost more than the turn itself.
+ * What the simulator checks of a node after each of its turns. All of it is read without computing anything:
+ * gathering all metrics instead would cost more than the turn itself.
  */
 export interface ProbedState
   extends

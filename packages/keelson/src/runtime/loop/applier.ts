@@ -200,7 +200,8 @@ export class Applier<Command, Result> {
   async stop(): Promise<void> {
     this.#stopped = true;
     await this.#loopEnded;
-    // Code that waits for the end of a batch is called back too, and sees that the node has stopped.
+    // Code that waits for the end of a batch is called back too, so that its promise settles. It sees that
+    // the node has stopped.
     for (const callback of this.#afterBatch.splice(0)) callback();
   }
 

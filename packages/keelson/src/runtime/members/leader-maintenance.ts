@@ -21,7 +21,10 @@ export interface LeaderMaintenanceParts {
   readonly priority: number;
   /** Another node's priority; 0 if it is not known. */
   readonly priorityOf: (id: NodeId) => number;
-  /** Records the members' store ids in the log, as far as they are known and not recorded yet. */
+  /**
+   * Records the members' store ids in the log, as far as they are known and not recorded yet. From then on
+   * every node notices a member that comes back with another disk.
+   */
   readonly recordStoreIds: () => void;
   /** Called when the node begins to lead. From the first call in each term on, the leader counts log time. */
   readonly beginTime: () => void;

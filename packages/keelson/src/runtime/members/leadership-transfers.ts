@@ -18,8 +18,8 @@ import {
 } from "../calls/index.ts";
 
 /**
- * Milliseconds that a closing leader waits for its successor. An idle cluster needs two round trips and a
- * sync.
+ * Milliseconds that a closing leader waits for its successor: enough for an idle cluster, which needs two
+ * round trips and a sync, and short, because the program waits for the node to close.
  */
 const HAND_OVER_MS_MAX = 400;
 

@@ -149,7 +149,8 @@ export class MemberDirectory {
     // The peer may connect, so that it can be told that it lost entries. Nothing else it sends is taken: see
     // `LostEntries.isLost`.
     if (this.#lost.isLostStore(id, storeId)) return null;
-    // The leader records store ids some time after a member joined, and this node's log may lag behind that.
+    // The leader records a member's store id only some time after the member joined, and this node's log may
+    // lag behind that. Until then, the id of the last handshake counts.
     const met = membership.members.has(id) ? this.#peers.storeIdOf(id) : null;
     // Memberships before the last one count too: while a removal isn't committed, the node may remain a
     // member.

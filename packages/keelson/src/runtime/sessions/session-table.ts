@@ -137,7 +137,7 @@ export interface SessionTableView {
 /** The open sessions and their kept answers. Changed only by applying entries, or restoring a snapshot. */
 export class SessionTable {
   readonly #limits: SessionLimits;
-  /** See `isKnown`. Set when the table is made, and by `restore`. */
+  /** See `isKnown`. Set when the table is made, and by `become`. */
   #isKnown = true;
   /** The open sessions by id, least recently used first. */
   #sessions = new Map<LogIndex, Session>();

@@ -145,7 +145,10 @@ export interface MemberMetrics {
    * as the leader, that the member lost entries.
    */
   readonly lag: number | null;
-  /** The last entry known to be durable there. null: as for `lag`. */
+  /**
+   * The last entry known to be durable there. null: this node isn't the leader, or it found out, as the
+   * leader, that the member lost entries.
+   */
   readonly match: LogIndex | null;
   /**
    * Whether it has answered within the longest election timeout; the leader itself counts as active. null:

@@ -216,7 +216,7 @@ export class SnapshotFetcher {
     const { incoming } = transfer;
     if (message.id !== incoming.id || message.size !== incoming.bytes) return;
     const request = transfer.outstanding.get(message.offset);
-    // A duplicate, or shorter than requested: the file would get a hole (S6).
+    // Ignored: it is a duplicate, or shorter than requested, which would leave a hole in the file (S6).
     if (request?.bytes !== message.payload.length) return;
     transfer.outstanding.delete(message.offset);
     transfer.outOfOrder.set(message.offset, message.payload);

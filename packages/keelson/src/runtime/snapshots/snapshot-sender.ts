@@ -174,7 +174,8 @@ export class SnapshotSender {
   onEnd({ from, id, intact }: SnapshotEnd): void {
     const transfer = this.#transfers.get(from);
     if (transfer?.snapshot.id !== id) return;
-    // The file may have been damaged on this node's disk since it was verified.
+    // The file may have been damaged on this node's disk since it was verified, so the next transfer begins
+    // with reading it in full.
     if (!intact) this.#verified.delete(id);
     else
       this.#catchingUp.set(from, {

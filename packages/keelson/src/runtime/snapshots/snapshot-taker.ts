@@ -109,7 +109,10 @@ export class SnapshotTaker<Command, Result> {
     if (this.#inProgress === null && !this.#suspended && this.#isDue()) this.takeInBackground();
   }
 
-  /** Takes a snapshot unless one is in progress, or has just failed. A failure is logged, no more. */
+  /**
+   * Takes a snapshot unless one is in progress, or has failed within `FAILURE_PAUSE_MS`. A failure is only
+   * logged.
+   */
   takeInBackground(): void {
     if (this.#inProgress !== null || this.#stopped || this.#parts.environment.now() < this.#notBefore) return;
     this.#take().catch((error: unknown) => {

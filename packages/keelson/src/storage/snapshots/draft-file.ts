@@ -39,8 +39,8 @@ export class DraftFile implements SnapshotDraft {
   /** Whether `#handle` is open. */
   #isOpen = true;
   /**
-   * Whether a write or a sync failed: then a later sync that succeeds would prove nothing (D2). Never goes
-   * back to false.
+   * Whether a write or a sync failed: then a later sync may succeed without having written what the failed
+   * one left out (D2). Never goes back to false.
    */
   #isSpoiled = false;
 

@@ -29,8 +29,8 @@ export interface Segment {
 }
 
 /**
- * How many segments stay open, the active one among them: a bound on file descriptors. Reads may go beyond
- * it.
+ * How many segments stay open, the active one among them: a bound on file descriptors. While reads are in
+ * progress there may be more, as their files can't be closed.
  */
 const OPEN_SEGMENTS_MAX = 32;
 

@@ -56,7 +56,11 @@ export function wal(directory: string, options: WalOptions = {}): LogStore {
   return new WalLog(directory, options);
 }
 
-/** Exported for `forceNewCluster`, which needs `appendInNewCluster`; no running node may call that. */
+/**
+ * Exported for `restoreWal` and `forceNewCluster`, which pass the directory's lock to `open`; the latter also
+ * calls `appendInNewCluster`. Users get a `LogStore` from `wal`, without that method: a running node must
+ * never replace its cluster's id.
+ */
 export class WalLog implements LogStore {
   readonly #directory: string;
   /** Rounded up to whole sectors. */

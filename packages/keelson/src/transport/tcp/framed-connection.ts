@@ -24,7 +24,7 @@ export interface FrameHandler {
 
 /**
  * Splits a connection's bytes into frames, and closes the connection with a reason when they are not frames.
- * Notices a peer that went silent: TCP alone would not report a machine that lost power for many minutes.
+ * Notices a peer that went silent: TCP alone would report a machine that lost power only after many minutes.
  */
 export class FramedConnection implements ConnectionHandler {
   readonly #connection: Connection;
