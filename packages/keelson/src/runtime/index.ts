@@ -23,6 +23,7 @@ export {
   StateMachineFailure,
   type CommandCodec,
   type OpenedState,
+  type Given,
   type RaftLimits,
   type RaftOptions,
   type RaftTimings,

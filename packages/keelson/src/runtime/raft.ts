@@ -240,7 +240,9 @@ export class Raft<Command, Result> implements AsyncDisposable {
    * @throws InvalidOptionError `from` is not a whole number, or is compacted. The iteration throws
    *   LogCompactedError if the entry to read next was compacted meanwhile.
    */
-  committed(options: { readonly from?: LogIndex } = {}): AsyncIterableIterator<CommittedCommand<Command>> {
+  committed(
+    options: { readonly from?: LogIndex | undefined } = {},
+  ): AsyncIterableIterator<CommittedCommand<Command>> {
     return this.#node.committed.open(options.from);
   }
 

@@ -16,7 +16,7 @@ export interface RaftConfigOptions extends Pick<
    * The directory of this host's log. Default: `raft-data/ID` beside the program (`process.argv[1]`), with the
    * id that `RaftConfig.id` has.
    */
-  readonly data?: string;
+  readonly data?: string | undefined;
 }
 
 /** The hosts of a cluster, this one among them. */

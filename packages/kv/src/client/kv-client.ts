@@ -28,12 +28,12 @@ export interface KvClientOptions {
   /**
    * The most milliseconds that a call takes, retries and the opening of a session included. Default 10,000.
    */
-  readonly timeoutMs?: number;
+  readonly timeoutMs?: number | undefined;
   /**
    * Whether writes go into a session, which the client opens by itself. Then it also repeats writes whose
    * outcome is unknown, and each takes effect once. Default true.
    */
-  readonly sessions?: boolean;
+  readonly sessions?: boolean | undefined;
 }
 
 /** Options of any call. */
@@ -42,7 +42,7 @@ export interface KvCallOptions {
    * Ends the call early, with a `KvClientError` of the code `ABORTED`. A write that was sent may still take
    * effect; the error's `outcome` says whether that is possible.
    */
-  readonly signal?: AbortSignal;
+  readonly signal?: AbortSignal | undefined;
 }
 
 /**
@@ -51,9 +51,9 @@ export interface KvCallOptions {
  */
 export interface KvWriteOptions extends KvCallOptions {
   /** The write takes effect only if this is the key's version. */
-  readonly ifVersion?: number;
+  readonly ifVersion?: number | undefined;
   /** The write takes effect only if the key has no value. */
-  readonly ifAbsent?: boolean;
+  readonly ifAbsent?: boolean | undefined;
 }
 
 /** Options of a read. */
@@ -63,7 +63,7 @@ export interface KvReadOptions extends KvCallOptions {
    * same, with less work for the leader, provided that no clock drifts by more than the servers' bound.
    * `stale`: what the asked node holds, which may be older than writes that were answered.
    */
-  readonly consistency?: "linearizable" | "lease" | "stale";
+  readonly consistency?: "linearizable" | "lease" | "stale" | undefined;
 }
 
 /** A key or a value. A string stands for its UTF-8 bytes, so it must not hold half of a surrogate pair. */

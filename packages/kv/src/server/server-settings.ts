@@ -12,7 +12,7 @@ export interface ServerSettings {
   /** HTTP addresses of members of a cluster that this node should join. null: it joins none. */
   readonly join: readonly string[] | null;
   /** By id, the addresses of members that are no longer where the log says they are. Default: none. */
-  readonly reach?: Readonly<Record<string, string>>;
+  readonly reach?: Readonly<Record<string, string>> | undefined;
   /** The data directory (`node/data-directory.ts`). */
   readonly data: string;
   /** Where the line server listens. */
@@ -34,7 +34,7 @@ export interface ServerSettings {
    * Hosts, besides those above and loopback names, by which clients may call the HTTP server: requests with
    * any other in `Host` are refused, because a web page may have made them. Default: none.
    */
-  readonly httpNames?: readonly string[];
+  readonly httpNames?: readonly string[] | undefined;
   /** The cluster's name. null: derived from the first members. */
   readonly clusterId: string | null;
   /** A follower forwards writes to the leader instead of redirecting clients. */
@@ -50,8 +50,8 @@ export interface ServerSettings {
  * When the node takes snapshots, and how fast it fetches them: options of the library. Absent: its defaults.
  */
 export interface SnapshotSettings {
-  readonly everyEntries?: number;
-  readonly everyBytes?: number;
-  readonly keepEntries?: number;
-  readonly fetchBytesPerSecond?: number;
+  readonly everyEntries?: number | undefined;
+  readonly everyBytes?: number | undefined;
+  readonly keepEntries?: number | undefined;
+  readonly fetchBytesPerSecond?: number | undefined;
 }

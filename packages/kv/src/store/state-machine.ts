@@ -96,9 +96,9 @@ export interface ListedKey {
 /** Which keys to list. */
 export interface ListOptions {
   /** Only keys that begin with these bytes. Default: all. */
-  readonly prefix?: Uint8Array;
+  readonly prefix?: Uint8Array | undefined;
   /** Only keys after this one. Default: from the first key on. */
-  readonly after?: Uint8Array;
+  readonly after?: Uint8Array | undefined;
   /** The most keys to return. */
   readonly limit: number;
 }
@@ -126,17 +126,17 @@ export interface KvStateMachineOptions {
    * One batch in this many is synced. It bounds how many batches a power cut can take back, that is, how much
    * the library applies again afterwards. Default 256.
    */
-  readonly batchesPerSync?: number;
+  readonly batchesPerSync?: number | undefined;
   /**
    * Batch numbers that the ring remembers, up to 65,536; at least `ringBatchesFor` of the write buffer. It
    * must not grow for a state that exists: the larger ring would lack the numbers of earlier batches, and
    * `open` would refuse the state. Default: that for `openDatabase`.
    */
-  readonly ringBatches?: number;
+  readonly ringBatches?: number | undefined;
   /** The most keys in one batch of `restore`. Default 2048. */
-  readonly restoreBatchKeys?: number;
+  readonly restoreBatchKeys?: number | undefined;
   /** Absent: `open` refuses a state that can't be used. */
-  readonly recovery?: StateRecovery;
+  readonly recovery?: StateRecovery | undefined;
 }
 
 const BATCHES_PER_SYNC_DEFAULT = 256;

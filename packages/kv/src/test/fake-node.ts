@@ -57,7 +57,7 @@ export class FakeNode implements KvNode {
     return result;
   }
 
-  async read<T>(query: () => T | Promise<T>, options: { consistency?: string } = {}): Promise<T> {
+  async read<T>(query: () => T | Promise<T>, options: { consistency?: string | undefined } = {}): Promise<T> {
     this.consistency = options.consistency;
     if (this.failure !== null) throw this.failure;
     return query();

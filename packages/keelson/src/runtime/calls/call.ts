@@ -5,9 +5,9 @@ import type { CallDeadlines, Expiring } from "./call-deadlines.ts";
 /** How long a call may take, and how its caller may stop waiting. */
 export interface CallOptions {
   /** Ends the wait with `AbortedError`. A command that was already proposed may still take effect. */
-  readonly signal?: AbortSignal;
+  readonly signal?: AbortSignal | undefined;
   /** Time limit in milliseconds; Infinity: none. Default `timings.callTimeoutMs`. */
-  readonly timeoutMs?: number;
+  readonly timeoutMs?: number | undefined;
 }
 
 /** Why a call ended before its answer came: its caller's signal, or its time limit. */

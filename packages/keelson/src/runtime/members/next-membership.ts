@@ -15,18 +15,18 @@ export interface MembershipChange {
    * New voters, id to address. Each is a learner first, and becomes a voter when it has caught up. A node
    * that is a voter at that address already is left as it is.
    */
-  readonly add?: Readonly<Record<NodeId, string>>;
+  readonly add?: Readonly<Record<NodeId, string>> | undefined;
   /**
    * Members that leave the cluster: voters or learners, the leader included. Their ids can't be used again. A
    * node that was removed before may be named.
    */
-  readonly remove?: readonly NodeId[];
+  readonly remove?: readonly NodeId[] | undefined;
   /** Learners that become voters, each when it has caught up. Voters stay what they are. */
-  readonly promote?: readonly NodeId[];
+  readonly promote?: readonly NodeId[] | undefined;
   /** Voters that become learners. Learners stay what they are. */
-  readonly demote?: readonly NodeId[];
+  readonly demote?: readonly NodeId[] | undefined;
   /** New addresses of members that stay, id to address. */
-  readonly addresses?: Readonly<Record<NodeId, string>>;
+  readonly addresses?: Readonly<Record<NodeId, string>> | undefined;
 }
 
 /**

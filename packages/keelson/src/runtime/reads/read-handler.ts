@@ -48,7 +48,7 @@ export interface Staleness {
 /** How one read is made. */
 export interface ReadOptions extends CallOptions {
   /** Default `linearizable`. */
-  readonly consistency?: Consistency;
+  readonly consistency?: Consistency | undefined;
 }
 
 /** The state that queries run on, as the applier tells of it. */

@@ -21,7 +21,7 @@ export interface OpenSessionOptions extends CallOptions {
   /**
    * How long the session may stay unused before it ends, in milliseconds, from 1 s to 7 days. Default 60,000.
    */
-  readonly ttlMs?: number;
+  readonly ttlMs?: number | undefined;
 }
 
 /** A session that was opened. */

@@ -27,7 +27,14 @@ export type {
   StallMetrics,
   WatchedPart,
 } from "./metrics.ts";
-export type { RaftLimits, RaftOptions, RaftTimings, SnapshotOptions, SnapshotPolicy } from "./options.ts";
+export type {
+  Given,
+  RaftLimits,
+  RaftOptions,
+  RaftTimings,
+  SnapshotOptions,
+  SnapshotPolicy,
+} from "./options.ts";
 export {
   checkId,
   DEFAULT_LIMITS,

@@ -102,10 +102,13 @@ export interface SnapshotPolicy {
   readonly fetchBytesPerSecond: number;
 }
 
+/** Any fields of `T`. One that is left out or undefined has its default. */
+export type Given<T> = { readonly [Name in keyof T]?: T[Name] | undefined };
+
 /** Where snapshots are kept, and when they are taken. */
-export interface SnapshotOptions extends Partial<SnapshotPolicy> {
+export interface SnapshotOptions extends Given<SnapshotPolicy> {
   /** Default: files in `snapshots` below the option `data`. */
-  readonly store?: SnapshotStore;
+  readonly store?: SnapshotStore | undefined;
 }
 
 /**
@@ -128,84 +131,82 @@ export interface RaftOptions<Command, Result> {
    * Also the address at which the node listens, unless `listen` or `transport` is given. Default: the node waits for
    * `initialize`, or until a member of a cluster reaches it.
    */
-  readonly members?: Readonly<Record<NodeId, string>>;
+  readonly members?: Readonly<Record<NodeId, string>> | undefined;
   /**
    * A directory that belongs to this node alone: its log is in `log` below it, and its snapshots in `snapshots`, if the
    * state machine has `snapshot` and `restore`. It is made if it isn't there. Default: none; then `log` is required.
    */
-  readonly data?: string;
+  readonly data?: string | undefined;
   /**
    * Where to listen, "host:port", if not at this node's address in `members`: for example "0.0.0.0:7001" in a container
    * whose name others dial. Without `members`, also where others reach it. Default: the address in `members`.
    */
-  readonly listen?: string;
+  readonly listen?: string | undefined;
   /** Where the node keeps its log, term and vote. The node opens and closes it. Default: a log in `data`. */
-  readonly log?: LogStore;
+  readonly log?: LogStore | undefined;
   /**
    * How the node reaches the others, and listens. The node starts and closes it. Default: TCP, unencrypted, at its address
    * in `members`.
    */
-  readonly transport?: Transport;
+  readonly transport?: Transport | undefined;
   /**
    * The cluster's name. A node with a name takes part only in a cluster that was created under that name. Each cluster
    * also has an id of its own, made by `initialize` from the name and the first members, which is stored in the log and
    * checked on every connection. Default: no name.
    */
-  readonly clusterId?: string;
+  readonly clusterId?: string | undefined;
   /**
    * Free text about this node that other nodes can read (`metrics().members`, `LeaderHint`), for example addresses for
    * clients; at most 4 KiB of UTF-8. Default "".
    */
-  readonly info?: string;
+  readonly info?: string | undefined;
   /**
    * Where other nodes are now ("host:port" by id), if not where the log says: for members that all got other
    * addresses at once. They are tried first. Once there is a leader again, the membership itself is
    * changed by `changeMembership({ addresses })`. Default: none.
    */
-  readonly reachAt?: Readonly<Record<NodeId, string>>;
+  readonly reachAt?: Readonly<Record<NodeId, string>> | undefined;
   /**
    * How much this node should lead, compared with the others: a whole number from 0 on. A leader transfers its leadership
    * to an up-to-date voter with a higher priority. It does not influence elections. Default 0.
    */
-  readonly priority?: number;
+  readonly priority?: number | undefined;
   /**
    * Turns snapshots on; the state machine needs `snapshot` and `restore`. Default: on with the default policy if the state
    * machine has both and `data` is given. Otherwise none are taken or installed, and the log keeps all entries.
    */
-  readonly snapshots?: SnapshotOptions;
+  readonly snapshots?: SnapshotOptions | undefined;
   /** Limits that differ from the defaults. */
-  readonly limits?: Partial<RaftLimits>;
+  readonly limits?: Given<RaftLimits> | undefined;
   /** Timings that differ from the defaults. */
-  readonly timings?: Partial<RaftTimings>;
+  readonly timings?: Given<RaftTimings> | undefined;
   /**
    * Whether a node that doesn't lead passes calls on to the leader. Writes need a codec with `encodeResult` and
    * `decodeResult` for that; with a codec without them, `forward: true` is refused, and the default forwards all calls but
    * writes. A call that isn't forwarded fails at once with `NotLeaderError` if another node is known to lead; while no
    * leader is known it waits for one like every other. Default true.
    */
-  readonly forward?: boolean;
+  readonly forward?: boolean | undefined;
   /**
    * Pre-vote (dissertation 9.6): a node campaigns only if a majority would vote for it, so a node that was cut off does
    * not disrupt the leader when it returns. Default true.
    */
-  readonly preVote?: boolean;
+  readonly preVote?: boolean | undefined;
   /**
    * Check-quorum (dissertation 6.2): a leader that hears from no majority steps down, and a follower that hears from its
    * leader refuses other candidates. Lease reads need it. Default true.
    */
-  readonly checkQuorum?: boolean;
+  readonly checkQuorum?: boolean | undefined;
   /**
    * For lease reads: how far two nodes' clocks may drift apart, as a share of the time that passes; the same on all nodes.
    * A lease lasts `electionTimeoutMinMs * (1 - clockDriftMax) / (1 + clockDriftMax)` ms from the moment at which its
    * heartbeats were sent. If clocks drift by more, a lease read may miss a write. Default 0.05.
    */
-  readonly clockDriftMax?: number;
+  readonly clockDriftMax?: number | undefined;
   /** Clock, timers, randomness, disk and network. Default: those of Node. */
-  readonly environment?: Environment;
+  readonly environment?: Environment | undefined;
   /** Called with messages for people, each with the node's id in `fields`. What it throws is ignored. Default: none. */
-  readonly onLog?: (
-    level: "info" | "warn" | "error",
-    text: string,
-    fields?: Readonly<Record<string, unknown>>,
-  ) => void;
+  readonly onLog?:
+    | ((level: "info" | "warn" | "error", text: string, fields?: Readonly<Record<string, unknown>>) => void)
+    | undefined;
 }

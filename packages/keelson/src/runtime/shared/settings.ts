@@ -5,7 +5,14 @@ import { SESSION_COMMAND_HEADER_BYTES } from "../../codec/session-entry.ts";
 import type { NodeId } from "../../core/position.ts";
 import { isDialable } from "../../environment/address.ts";
 import { InvalidOptionError } from "../../errors.ts";
-import type { RaftLimits, RaftOptions, RaftTimings, SnapshotOptions, SnapshotPolicy } from "./options.ts";
+import type {
+  Given,
+  RaftLimits,
+  RaftOptions,
+  RaftTimings,
+  SnapshotOptions,
+  SnapshotPolicy,
+} from "./options.ts";
 import type { StandardSchema } from "./standard-schema.ts";
 import type { StateMachine } from "./state-machine.ts";
 
@@ -191,7 +198,7 @@ export function checkId(what: string, id: string): void {
 function numbersOf<T extends object>(
   group: string,
   defaults: T,
-  given: Partial<T> | undefined,
+  given: Given<T> | undefined,
   isFine: (value: unknown) => boolean,
   expected: string,
 ): T {

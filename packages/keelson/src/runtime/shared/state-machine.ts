@@ -90,7 +90,7 @@ export interface OpenedState extends LogPosition {
    * as of exactly this entry. It needs no rule of its own for an empty map: see `SessionRecords`. A state
    * machine in memory leaves this out: its sessions are rebuilt from the log like the rest of its state.
    */
-  readonly sessions?: SessionRecords;
+  readonly sessions?: SessionRecords | undefined;
 }
 
 /**

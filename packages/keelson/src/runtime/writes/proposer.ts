@@ -41,7 +41,7 @@ import type { LogClock, OpenedSession, OpenSessionOptions, SessionApplier } from
 /** How one command is written. */
 export interface WriteOptions extends CallOptions {
   /** The command's session and number, for callers that number their commands. Others use `openSession`. */
-  readonly session?: SessionCommandId;
+  readonly session?: SessionCommandId | undefined;
 }
 
 /** A session's default time to live: far longer than clients retry. */

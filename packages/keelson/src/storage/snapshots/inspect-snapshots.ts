@@ -48,9 +48,9 @@ export interface InspectSnapshotsOptions {
    * Whether to read without the directory's lock, which a running node holds. Files that the node removes
    * meanwhile are left out. Default: false.
    */
-  readonly running?: boolean;
+  readonly running?: boolean | undefined;
   /** Default: Node's. */
-  readonly environment?: Environment;
+  readonly environment?: Environment | undefined;
 }
 
 /**

@@ -40,7 +40,8 @@ export interface SnapshotFilesOptions {
   /**
    * Receives messages for people, such as that an incomplete snapshot was removed. Default: they are dropped.
    */
-  readonly onLog?: (level: "info" | "warn", text: string, fields?: Readonly<Record<string, unknown>>) => void;
+  readonly onLog?:
+    ((level: "info" | "warn", text: string, fields?: Readonly<Record<string, unknown>>) => void) | undefined;
 }
 
 const ID_PATTERN = /^[0-9a-f]{32}$/;

@@ -38,7 +38,7 @@ export interface DiscardOptions {
   /** The members that the node is to create a cluster with, address by id. */
   readonly members: Readonly<Record<NodeId, string>>;
   /** Default: Node's. */
-  readonly environment?: Environment;
+  readonly environment?: Environment | undefined;
 }
 
 /** What `discardUnusedLog` found. */

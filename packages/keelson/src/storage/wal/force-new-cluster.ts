@@ -87,15 +87,15 @@ export interface ForceNewClusterOptions {
    */
   readonly snapshots: string | null;
   /** "host:port". Default: the node's address in the last configuration. */
-  readonly address?: string;
+  readonly address?: string | undefined;
   /**
    * For `forceNewCluster`: the plan that the operator confirmed. If what would be done is something else by
    * now, because the node has run since or the directory was replaced, nothing is done. Default: whatever
    * there is counts as confirmed.
    */
-  readonly confirmed?: ForceNewClusterPlan;
+  readonly confirmed?: ForceNewClusterPlan | undefined;
   /** Default: Node's. */
-  readonly environment?: Environment;
+  readonly environment?: Environment | undefined;
 }
 
 /**

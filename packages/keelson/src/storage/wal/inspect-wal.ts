@@ -41,19 +41,19 @@ import { segmentName, Segments, segmentSequences, type Segment } from "./segment
 /** Options of `inspectWal`. */
 export interface InspectOptions {
   /** The first entry whose record is returned. Default 1. */
-  readonly from?: LogIndex;
+  readonly from?: LogIndex | undefined;
   /**
    * The entry after the last one whose record is returned. Default: `from`, so that no records are returned.
    */
-  readonly to?: LogIndex;
+  readonly to?: LogIndex | undefined;
   /**
    * Whether to read without the directory's lock, which a running node holds. What the node writes meanwhile
    * may then look like a torn write. If the node removes a file meanwhile, everything is read again. Default:
    * false.
    */
-  readonly running?: boolean;
+  readonly running?: boolean | undefined;
   /** Default: Node's. */
-  readonly environment?: Environment;
+  readonly environment?: Environment | undefined;
 }
 
 /** The limit on `to - from`, because all records that are returned are in memory at once. */

@@ -27,11 +27,11 @@ export interface RestoreOptions {
   /** Where that member will be reached ("host:port"). */
   readonly address: string;
   /** The new cluster's name. Default: none. */
-  readonly clusterName?: string;
+  readonly clusterName?: string | undefined;
   /** Called as bytes are checked, and then copied. `bytesTotal` is twice the snapshot's size. */
-  readonly onProgress?: (bytesDone: number, bytesTotal: number) => void;
+  readonly onProgress?: ((bytesDone: number, bytesTotal: number) => void) | undefined;
   /** Default: Node's. */
-  readonly environment?: Environment;
+  readonly environment?: Environment | undefined;
 }
 
 /** What `restoreWal` wrote. */

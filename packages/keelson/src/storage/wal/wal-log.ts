@@ -32,11 +32,11 @@ export interface WalOptions {
    * The size that segments grow to, in bytes; the first ones are smaller. Compaction frees space in whole
    * segments. Default 16 MiB; 4 KiB to 1 GiB.
    */
-  readonly segmentBytes?: number;
+  readonly segmentBytes?: number | undefined;
   /**
    * Receives messages for people, such as that an interrupted write was cut off. Default: they are dropped.
    */
-  readonly onLog?: WalLogger;
+  readonly onLog?: WalLogger | undefined;
 }
 
 const SEGMENT_BYTES_DEFAULT = 16 * 1024 * 1024;

@@ -66,12 +66,15 @@ export const DEFAULT_TCP_LIMITS: TcpLimits = {
   backoffMaxMs: 1_000,
 };
 
+/** Any of the limits. One that is left out or undefined has its default. */
+export type GivenTcpLimits = { readonly [Name in keyof TcpLimits]?: number | undefined };
+
 /**
  * The given limits, and the defaults for the others.
  *
  * @throws InvalidOptionError names the limit that is not above 0, or that contradicts another
  */
-export function tcpLimitsOf(given: Partial<TcpLimits>): TcpLimits {
+export function tcpLimitsOf(given: GivenTcpLimits): TcpLimits {
   const limits: { -readonly [Name in keyof TcpLimits]: number } = { ...DEFAULT_TCP_LIMITS };
   for (const name of Object.keys(DEFAULT_TCP_LIMITS) as (keyof TcpLimits)[]) {
     const value = given[name];

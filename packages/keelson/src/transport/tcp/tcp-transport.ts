@@ -12,17 +12,17 @@ import { FramedConnection, type FrameHandler } from "./framed-connection.ts";
 import { IncomingConnection, type IncomingConnectionOwner } from "./incoming-connection.ts";
 import { OutgoingConnection } from "./outgoing-connection.ts";
 import type { TcpContext } from "./tcp-context.ts";
-import { tcpLimitsOf, type TcpLimits } from "./tcp-limits.ts";
+import { type GivenTcpLimits, tcpLimitsOf, type TcpLimits } from "./tcp-limits.ts";
 
 /** Where a node listens, where other nodes reach it, and its limits. */
-export interface TcpOptions extends Partial<TcpLimits> {
+export interface TcpOptions extends GivenTcpLimits {
   /** Where to accept connections: "host:port". With port 0, the system chooses a free port. */
   readonly listen: string;
   /**
    * Where other nodes reach this one, if not at `listen` (behind NAT, in a container). Required when
    * listening on all interfaces (0.0.0.0, ::). Default: the address that is listened at.
    */
-  readonly advertise?: string;
+  readonly advertise?: string | undefined;
 }
 
 /**
