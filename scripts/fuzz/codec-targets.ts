@@ -259,8 +259,9 @@ function validForwardReply(chance: Chance): RuntimeMessage {
 
 function validMessage(chance: Chance): Message {
   const number = (): number => chance.pick([1, 2, 300, 70_000, 2 ** 33, 2 ** 47]);
-  const position = () => ({ term: number(), index: number() });
   const header = { from: chance.pick(IDS), term: number() };
+  // No log has entries of later terms than its node.
+  const position = () => ({ term: Math.min(number(), header.term), index: number() });
   switch (chance.between(0, 9)) {
     case 0:
       return { type: "pre-vote", ...header, round: number(), last: position() };

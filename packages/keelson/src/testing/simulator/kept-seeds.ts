@@ -69,8 +69,4 @@ export const KEPT_SEEDS: readonly KeptSeed[] = [
     seed: 9630,
     why: "a log was not compacted for a fetched snapshot whose entries had come before it was complete",
   },
-  {
-    seed: 6954,
-    why: "a forwarded write whose caller had given up came between the readings of two nodes' states",
-  },
 ];
