@@ -368,6 +368,20 @@ describe("a node that was removed", () => {
     group.advance(5_000);
     expect(group.sent.filter(({ message, to }) => to === "c" || message.from === "c")).toEqual([]);
   });
+
+  it("is an ordinary member again when it is added before it was told", () => {
+    const group = CoreGroup.started(THREE);
+    group.isolate("c");
+    group.change("a", ["a", "b"]);
+    expect(group.node("a").removedMembersToNotify).toEqual(["c"]);
+    group.change("a", ["a", "b"], ["c"]);
+    expect(group.node("a").removedMembersToNotify).toEqual([]);
+    group.advance(10 * group.electionMsMax);
+    group.heal();
+    group.heartbeat();
+    const position = group.write("a", "x");
+    expect(group.node("a").progress("c")?.match).toBe(position.index);
+  });
 });
 
 describe("a snapshot's configuration", () => {
