@@ -43,7 +43,7 @@ function firstMembership(members: Readonly<Record<NodeId, string>>, self: NodeId
   if (!Object.hasOwn(members, self)) {
     throw new InvalidOptionError(
       `members are ${entries.map(([id]) => id).join(", ") || "none"}; they should include this node, ${self}. A node that ` +
-        "a running cluster will take in needs no members: name it in changeMembership, on the leader",
+        "a running cluster will take in needs no members: name it in changeMembership, at a member",
     );
   }
   if (entries.length > VOTERS_MAX) {
