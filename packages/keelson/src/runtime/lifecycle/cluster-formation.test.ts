@@ -54,6 +54,12 @@ describe("the option members", () => {
       "info a: this node has an empty log, and creates its cluster once all of the first members agree: " +
         "c at c:1 doesn't answer",
     );
+    const error = await cluster.failure(cluster.raft("a").write("x", { timeoutMs: 100 }));
+    expect(error.message).toBe(
+      "no leader is known at the moment: the cluster isn't created yet: c at c:1 doesn't answer",
+    );
+    const reading = cluster.raft("b").read(() => 1, { timeoutMs: 100 });
+    expect((await cluster.failure(reading)).message).toBe(error.message);
     await openWithMembers(cluster, "c");
     await cluster.leader();
   });
@@ -72,6 +78,22 @@ describe("the option members", () => {
       await cluster.finish(leader.raft.write("x"));
       expect(votersOf(leader)).toEqual(THREE);
     }
+  });
+
+  it("asks again after its transport failed to ask", async () => {
+    const cluster = new TestCluster();
+    const transport = cluster.net.transport("a:1");
+    const { inquireAt } = transport;
+    let failures = 0;
+    transport.inquireAt = (...question) => {
+      if (failures++ > 2) return inquireAt.apply(transport, question);
+      throw new Error("the transport is broken");
+    };
+    await cluster.open("a", { members: MEMBERS, transport });
+    await cluster.open("b");
+    await cluster.open("c");
+    await cluster.leader();
+    expect(failures).toBeGreaterThan(3);
   });
 
   it("lets a node without it take part", async () => {

@@ -64,6 +64,8 @@ export interface ClusterFormationParts {
   readonly log: NodeLog;
 }
 
+const SILENCE: InquiryAnswer = { type: "silence" };
+
 /** What one member said. */
 interface MemberAnswer {
   readonly id: NodeId;
@@ -130,8 +132,13 @@ export class ClusterFormation {
     if (this.#hasJoined()) return;
     const answers = await Promise.all(
       this.#others.map(async ([id, address]): Promise<MemberAnswer> => {
-        const answer = await transport.inquireAt?.(id, address, planned.clusterId).catch(noAnswer);
-        return { id, address, answer: answer ?? noAnswer() };
+        try {
+          const answer = await transport.inquireAt?.(id, address, planned.clusterId);
+          return { id, address, answer: answer ?? SILENCE };
+        } catch {
+          // A transport that fails to ask has no answer either. It is asked again.
+          return { id, address, answer: SILENCE };
+        }
       }),
     );
     if (this.#isStopped || this.#hasJoined()) return;
@@ -218,10 +225,6 @@ export class ClusterFormation {
         "Members and their addresses are changed by changeMembership",
     );
   }
-}
-
-function noAnswer(): InquiryAnswer {
-  return { type: "silence" };
 }
 
 /** Members for people, and for comparison: in the order of their ids. */

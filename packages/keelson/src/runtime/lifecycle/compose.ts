@@ -7,9 +7,9 @@ import type { RuntimeMessage } from "../../codec/frame-runtime-message.ts";
 import { EntryKind } from "../../codec/record.ts";
 import { encodeSessionTime } from "../../codec/session-entry.ts";
 import type { NodeId } from "../../core/position.ts";
-import type { LeaderHint } from "../../errors.ts";
+import { NotLeaderError, type LeaderHint } from "../../errors.ts";
 import type { TransportHost } from "../../transport/transport.ts";
-import { CallRegistry } from "../calls/index.ts";
+import { CallRegistry, NO_CLUSTER } from "../calls/index.ts";
 import {
   failureOfHang,
   ResultEncoder,
@@ -27,6 +27,7 @@ import {
   MemberDirectory,
   MembershipCalls,
   MembershipChanges,
+  type MembershipHistory,
 } from "../members/index.ts";
 import { ReadHandler, ReadIndexQueue } from "../reads/index.ts";
 import { LogClock, SessionApplier, type SessionHost } from "../sessions/index.ts";
@@ -109,11 +110,12 @@ export function composeNode<Command, Result>(
   const base = baseOf(process, group, status, log);
   const { core, memberships } = group;
   const loop = loopOf(base);
-  const members = membersOf(base, loop);
   const bootstrap = bootstrapOf(base, loop);
   const formation = planned === null ? null : new ClusterFormation({ ...base, planned, bootstrap });
+  const noLeaderError = (): NotLeaderError => noLeaderErrorOf(memberships, formation);
+  const members = membersOf(base, loop, noLeaderError);
   const writes = writesOf(base, loop, members);
-  const reads = readsOf(base, loop);
+  const reads = readsOf(base, loop, noLeaderError);
   const streams = streamsOf(base, loop);
   const snapshots = snapshotsOf(base, loop, bootstrap, ({ index }) => {
     writes.pendingProposals.settleInstalled(index);
@@ -152,6 +154,14 @@ export function composeNode<Command, Result>(
     metrics: () => metricsOf(measured),
     probe: () => probedStateOf(measured),
   };
+}
+
+/** The error of a call that waited for a leader in vain. It says so if that is because there is no cluster yet. */
+function noLeaderErrorOf(memberships: MembershipHistory, formation: ClusterFormation | null): NotLeaderError {
+  if (memberships.current !== null) return new NotLeaderError(null);
+  const waitingFor = formation?.waitingFor ?? null;
+  const why = waitingFor === null ? NO_CLUSTER : `the cluster isn't created yet: ${waitingFor}`;
+  return new NotLeaderError(null, { why });
 }
 
 /** The stalled call; null: none has stalled. */
@@ -229,6 +239,7 @@ interface Members {
 function membersOf<Command, Result>(
   base: Base<Command, Result>,
   { driver, logClock }: Loop<Command, Result>,
+  noLeaderError: () => NotLeaderError,
 ): Members {
   const { core, memberships, stored, environment, transport, calls, warn, send, log, failed } = base;
   const { timings, limits, info, priority, reachAt } = base.settings;
@@ -252,8 +263,7 @@ function membersOf<Command, Result>(
     begin: (to) => driver.transferLeadership(to),
   });
   const forwarder = new CallForwarder({
-    ...{ core, environment, limits, timings, calls, leader, send },
-    isMember: () => memberships.current !== null,
+    ...{ core, environment, limits, timings, calls, leader, send, noLeaderError },
   });
   const membershipCalls = new MembershipCalls({
     ...{ core, calls, membershipChanges, transfers, leaderCalls: forwarder },
@@ -360,8 +370,9 @@ interface Reads {
 function readsOf<Command, Result>(
   base: Base<Command, Result>,
   { driver, applier }: Loop<Command, Result>,
+  noLeaderError: () => NotLeaderError,
 ): Reads {
-  const { core, environment, calls, memberships, failed } = base;
+  const { core, environment, calls, failed } = base;
   const { limits, timings } = base.settings;
   const readQueue = new ReadIndexQueue({
     environment,
@@ -373,10 +384,9 @@ function readsOf<Command, Result>(
     },
   });
   const reads = new ReadHandler({
-    ...{ core, environment, calls, failed },
+    ...{ core, environment, calls, failed, noLeaderError },
     queue: readQueue,
     state: applier,
-    isMember: () => memberships.current !== null,
   });
   return { readQueue, reads };
 }

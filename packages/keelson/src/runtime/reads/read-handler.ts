@@ -3,11 +3,11 @@
 import type { RaftNode } from "../../core/node.ts";
 import type { LogIndex } from "../../core/position.ts";
 import type { Environment } from "../../environment/environment.ts";
-import { AbortedError, InvalidOptionError, NotLeaderError } from "../../errors.ts";
+import type { NotLeaderError } from "../../errors.ts";
+import { AbortedError, InvalidOptionError } from "../../errors.ts";
 import {
   causeOf,
   describeCancellation,
-  NO_CLUSTER,
   type Call,
   type CallOptions,
   type CallRegistry,
@@ -64,8 +64,8 @@ export interface ReadHandlerParts {
   readonly calls: CallRegistry;
   readonly queue: ReadIndexQueue;
   readonly state: AppliedState;
-  /** Whether the node belongs to a cluster. If not, the error of a read that found no leader says so. */
-  readonly isMember: () => boolean;
+  /** The error of a read that waited for a leader in vain. */
+  readonly noLeaderError: () => NotLeaderError;
   /** Called when a query threw a `StateMachineFailure`: the state can't be used, so this stops the node. */
   readonly failed: (failure: Failure) => void;
 }
@@ -100,7 +100,7 @@ export class ReadHandler {
 
   /** Throws if the read is refused; then nothing was done. */
   read<T>(query: () => T | Promise<T>, options: ReadOptions): Promise<T> {
-    const { core, calls, environment, isMember, queue, failed } = this.#parts;
+    const { core, calls, environment, noLeaderError, queue, failed } = this.#parts;
     calls.check(options);
     const consistency = checkedConsistency(options);
     const isStale = consistency === "stale";
@@ -110,8 +110,7 @@ export class ReadHandler {
     // A read changes nothing, so its outcome is "not done" however its wait ends.
     const call = calls.begin<T>("read", options, {
       onCancel: (cancellation) => {
-        if (cancellation.type === "timed-out" && !isStale && core.leader === null)
-          return new NotLeaderError(null, isMember() ? {} : { why: NO_CLUSTER });
+        if (cancellation.type === "timed-out" && !isStale && core.leader === null) return noLeaderError();
         return new AbortedError("not-done", describeCancellation(cancellation), causeOf(cancellation));
       },
     });

@@ -41,7 +41,6 @@ import {
 import {
   causeOf,
   describeCancellation,
-  NO_CLUSTER,
   type Call,
   type CallOptions,
   type CallRegistry,
@@ -102,8 +101,8 @@ export interface CallForwarderParts {
   readonly limits: RaftLimits;
   readonly calls: CallRegistry;
   readonly leader: () => LeaderHint | null;
-  /** Whether the node belongs to a cluster. Before that no leader can become known. */
-  readonly isMember: () => boolean;
+  /** The error of a call that waited for a leader in vain. */
+  readonly noLeaderError: () => NotLeaderError;
   /** False: the message was certainly not sent. */
   readonly send: (to: NodeId, message: ForwardRequest) => boolean;
   /** `heartbeatMs`: how often a call without an attempt is tried. `electionTimeoutMaxMs`: see `giveUpAt`. */
@@ -394,14 +393,14 @@ export class CallForwarder implements LeaderCalls {
 
   /** The error of a call whose time limit or signal ended the wait. */
   #cancellationError(pending: PendingForward, cancellation: Cancellation): RaftError {
-    const { core, isMember } = this.#parts;
+    const { core, noLeaderError } = this.#parts;
     const text = describeCancellation(cancellation);
     if (mayTakeEffect(pending)) {
       const message = `${text}; the leader was asked, and ${whatOf(pending.forwardable.request)} may still take effect`;
       return new AbortedError("unknown", message, causeOf(cancellation));
     }
     if (cancellation.type === "timed-out" && core.leader === null) {
-      return new NotLeaderError(null, isMember() ? {} : { why: NO_CLUSTER });
+      return noLeaderError();
     }
     return new AbortedError("not-done", text, causeOf(cancellation));
   }
