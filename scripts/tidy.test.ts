@@ -98,7 +98,8 @@ describe("tests", () => {
 
   it("each assert something", () => {
     // Suites that are defined in other files (`describeLogStore`, `transportCases`) contain their own
-    // assertions. `expectTypeOf` asserts at compile time. The tests of the reference model call `allowed` and `forbidden` (testing/model/test/nodes.ts).
+    // assertions. `expectTypeOf` asserts at compile time. The tests of the reference model call `allowed` and
+    // `forbidden` (testing/model/test/nodes.ts).
     const asserts = /\b(expect|expectTypeOf|assert|forbidden|describe[A-Z]\w+|\w+Cases)\b/;
     const found = TESTS.filter((name) => !asserts.test(read(name)));
     expect(found).toEqual([]);

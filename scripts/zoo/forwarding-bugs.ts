@@ -45,6 +45,13 @@ export const FORWARDING_BUGS: readonly Bug[] = [
     to: "const bytes = codec.encodeResult(result);",
   },
   {
+    code: "Z11c",
+    title: "A caller on the leader gets the result object that the state machine still uses",
+    file: "runtime/loop/applier.ts",
+    from: "if (!results.isAvailable || !this.#host.isAwaited(position)) {",
+    to: "if (results.isAvailable || !this.#host.isAwaited(position)) {",
+  },
+  {
     code: "K4e",
     title: "A forwarded command is reported as not done because its leader was lost before it answered",
     file: "runtime/writes/call-forwarder.ts",

@@ -47,6 +47,8 @@ export class ObservedMachine implements StateMachine<unknown, unknown> {
     sessions: SessionRecords,
   ) => Promise<void>;
   readonly #inner: StateMachine<unknown, unknown>;
+  /** The last command's result, as the node has it; null: it is none that can change. */
+  #lentResult: Record<string, unknown> | null = null;
   readonly #conditions: MachineConditions;
   readonly #environment: Environment;
   readonly #observer: MachineObserver;
@@ -143,10 +145,22 @@ export class ObservedMachine implements StateMachine<unknown, unknown> {
     if (this.#observer.isDead()) return never();
     this.#failIfTold();
     this.#observer.applying(command, at);
-    const result = await this.#inner.apply(command, at);
+    if (this.#lentResult !== null) takeBack(this.#lentResult);
+    const result = this.#lend(await this.#inner.apply(command, at));
     // The command has taken effect, but the node doesn't know it yet: it may crash now.
     if (delayMs > 0) await this.#wait(delayMs / 2);
     return result;
+  }
+
+  /**
+   * A result that changes when the next command is applied, as one does that is a part of the state. The
+   * library must have encoded it by then (Z11).
+   */
+  #lend(result: unknown): unknown {
+    this.#lentResult = null;
+    if (this.codec.encodeResult === undefined || !isPlainObject(result)) return result;
+    this.#lentResult = { ...result };
+    return this.#lentResult;
   }
 
   flush(applied: LogPosition, sessions: SessionChanges): Promise<void> | void {
@@ -243,6 +257,17 @@ function lendingCodec(inner: StateMachineCodec<unknown, unknown>): StateMachineC
     lending.encodeResult = (result) => lent(inner.encodeResult?.(result) ?? NO_BYTES);
   if (inner.decodeResult !== undefined) lending.decodeResult = (bytes) => inner.decodeResult?.(bytes);
   return lending;
+}
+
+function isPlainObject(value: unknown): value is Readonly<Record<string, unknown>> {
+  return typeof value === "object" && value !== null && Object.getPrototypeOf(value) === Object.prototype;
+}
+
+/** Changes each property of a result, so that the result says something that isn't true. */
+function takeBack(result: Record<string, unknown>): void {
+  for (const [name, value] of Object.entries(result)) {
+    result[name] = typeof value === "boolean" ? !value : typeof value === "number" ? value + 1 : null;
+  }
 }
 
 function lent(bytes: Uint8Array): Uint8Array {
