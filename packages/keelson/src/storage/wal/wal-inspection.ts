@@ -6,7 +6,10 @@ import type { LogIndex, LogPosition, NodeId, Term } from "../../core/position.ts
 
 // What `inspectWal` returns.
 
-/** A configuration entry in the log. */
+/**
+ * A membership, with the position of the configuration entry that holds it. The base's membership has the
+ * base's position instead: its own entry may be an earlier one, and is no longer in the log.
+ */
 export interface MembershipEntry {
   readonly index: LogIndex;
   readonly term: Term;

@@ -33,8 +33,10 @@ export interface Model<State extends ModelState, Input, Output> {
   isEffectless(input: Input, output: Output | undefined): boolean;
 
   /**
-   * Whether the operation overwrites the effects of the operations right before it: whether it is possible,
-   * and the state after it, don't depend on them. Returning `false` is always correct, but slower.
+   * Whether operations of unknown outcome right before this one can be left out, because it overwrites what
+   * they did: wherever it is possible after them, it must be possible without them too, and so must whatever
+   * is possible after it. Effects of operations that returned need not be overwritten. Returning `false` is
+   * always correct, but slower.
    */
   overwrites(input: Input, output: Output | undefined): boolean;
 

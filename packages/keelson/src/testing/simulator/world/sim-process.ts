@@ -141,7 +141,10 @@ export class SimProcess {
    * It was a member and its disk was replaced by an empty one. The others must not take it for that member.
    */
   hasLostDisk = false;
-  /** Its disk was replaced by an older copy of itself, which lacks entries that it had acknowledged. */
+  /**
+   * Its disk was replaced by an older copy of itself, which may lack entries that it had acknowledged, and
+   * votes that it had given.
+   */
   wasRolledBack = false;
   /** The node stopped after the roll-back, because a leader proved to it that it had lost entries. */
   hasFoundLoss = false;
