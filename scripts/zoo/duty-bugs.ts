@@ -59,6 +59,13 @@ export const DUTY_BUGS: readonly Bug[] = [
     to: "if (message.last >= this.#match) break;",
   },
   {
+    code: "Q21f",
+    title: "A leader sends each follower one message in each turn, however much fits into the window",
+    file: "core/replication.ts",
+    from: "      if (!sendNext(state, leader, to, progress, now)) break;",
+    to: "      sendNext(state, leader, to, progress, now);\n      break;",
+  },
+  {
     code: "Q21e",
     title: "The leader tries positions that a refusal has ruled out",
     file: "core/replication.ts",

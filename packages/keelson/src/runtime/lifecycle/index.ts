@@ -1,5 +1,11 @@
 // Lifecycle: how a node is opened, composed from its parts, comes to belong to a cluster, and ends.
 export type { ComposedNode } from "./compose.ts";
-export { coreObserver, stateProbe, type CoreObserverOption } from "./core-observer.ts";
+export {
+  coreObserver,
+  coreWindow,
+  stateProbe,
+  type CoreObserverOption,
+  type CoreWindow,
+} from "./core-observer.ts";
 export type { ProbedState } from "./node-metrics.ts";
 export { openNode } from "./open-node.ts";

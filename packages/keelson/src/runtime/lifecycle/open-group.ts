@@ -12,6 +12,7 @@ import { isNamed } from "../../codec/cluster-id.ts";
 import type { OpenedSnapshots, SnapshotStore } from "../../storage/snapshot-store.ts";
 import { EntryBuffer, LogRecords, StallWatch } from "../loop/index.ts";
 import { MembershipHistory } from "../members/index.ts";
+import { coreWindow, type CoreObserverOption, type CoreWindow } from "./core-observer.ts";
 import type { OuterParts } from "./default-parts.ts";
 import type { NodeLog } from "./node-log.ts";
 import type { GroupParts, ProcessParts } from "./node-parts.ts";
@@ -68,7 +69,8 @@ export async function openGroup<Command, Result>(
     const memberships = await membershipsOf(stored, store);
     const buffer = new EntryBuffer(settings.limits.cacheBytesMax, stored.lastIndex + 1);
     const logRecords = new LogRecords(buffer, store, watchdog);
-    const core = coreOf(stored, applied, logRecords, settings, environment);
+    const window = (options as CoreObserverOption)[coreWindow];
+    const core = coreOf(stored, applied, logRecords, settings, environment, window);
     return {
       ...{ settings, stateMachine, store, stored, core, logRecords, memberships, applied },
       ...{ snapshotStore, stallWatch },
@@ -98,6 +100,7 @@ function coreOf(
   logRecords: LogRecords,
   settings: Settings,
   environment: Environment,
+  window: CoreWindow | undefined,
 ): RaftNode {
   const { timings, limits, preVote, checkQuorum, clockDriftMax } = settings;
   return RaftNode.restart({
@@ -110,6 +113,7 @@ function coreOf(
     clockDriftMax,
     storageStallMs: timings.storageStallMs,
     readsMax: limits.pendingReadsMax,
+    ...window,
     bytesBetween: (from, to) => logRecords.bytesBetween(from, to),
     now: environment.now(),
     hardState: stored.hardState,

@@ -11,6 +11,8 @@ export interface DutySettings {
   readonly heartbeatMs: number;
   readonly storageStallMs: number;
   readonly checkQuorum: boolean;
+  /** How much the leader may send ahead of a follower's answers; null: the core's defaults. */
+  readonly window: { readonly inflightMessagesMax: number; readonly inflightBytesMax: number } | null;
   /** How far each clock may drift, as a share of the time that passes. */
   readonly clockDriftMax: number;
 }

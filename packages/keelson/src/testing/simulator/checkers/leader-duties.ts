@@ -52,10 +52,8 @@ export interface HandOver {
 
 type Refusal = Extract<AppendEntriesReply["outcome"], { accepted: false }>;
 
-/**
- * How many messages with entries may be under way to one member: the core's default, which the runtime uses.
- */
-const IN_FLIGHT_MESSAGES_MAX = 64;
+/** The core's defaults, which the runtime uses. No run has as many bytes in flight. */
+const DEFAULT_WINDOW = { inflightMessagesMax: 64, inflightBytesMax: 8 * 1024 * 1024 };
 
 /** See the file's header. Made anew for each term that the node leads. */
 export class LeaderDuties {
@@ -275,8 +273,12 @@ export class LeaderDuties {
     );
     if (peer !== undefined) peer.next = next;
     const underWay = peer?.unacknowledged.filter((last) => last > match).length ?? 0;
+    const { inflightMessagesMax, inflightBytesMax } = this.#settings.window ?? DEFAULT_WINDOW;
+    // How many bytes are under way isn't known here. One message may fill a small limit on them.
+    const isBytesLimitSmall = inflightBytesMax < DEFAULT_WINDOW.inflightBytesMax;
+    const mayBeFull = underWay >= inflightMessagesMax || (underWay > 0 && isBytesLimitSmall);
     duty(
-      state !== "replicate" || next > log.last.index || underWay >= IN_FLIGHT_MESSAGES_MAX,
+      state !== "replicate" || next > log.last.index || mayBeFull,
       () =>
         `${id} sends ${other} nothing from ${String(next)} on, and ${String(underWay)} messages are under way`,
     );

@@ -5,11 +5,12 @@ import { configOf } from "../../../core/config.ts";
 import type { EntryRange, Message } from "../../../core/message.ts";
 import { RaftNode } from "../../../core/node.ts";
 import { TERM_JUMP_MAX, type LogPosition } from "../../../core/position.ts";
+import type { DutySettings } from "./duty.ts";
 import { NodeDuties } from "./node-duties.ts";
 
 const SETTINGS = {
   ...{ electionTimeoutMinMs: 400, electionTimeoutMaxMs: 800, heartbeatMs: 80 },
-  ...{ storageStallMs: 1_600, checkQuorum: true, clockDriftMax: 0.05 },
+  ...{ window: null, storageStallMs: 1_600, checkQuorum: true, clockDriftMax: 0.05 },
 };
 
 type Changes = Partial<Omit<Actions, typeof Symbol.iterator>>;
@@ -20,7 +21,7 @@ class Watched {
   readonly #duties: NodeDuties;
   now = 10_000;
 
-  constructor(voters: readonly string[], lastTerm = 1) {
+  constructor(voters: readonly string[], lastTerm = 1, window: DutySettings["window"] = null) {
     const config = configOf(voters);
     this.core = RaftNode.restart({
       ...{ id: "a", random: () => 0.5, preVote: false, now: 0 },
@@ -31,7 +32,7 @@ class Watched {
         configs: [{ index: 1, config }],
       },
     });
-    this.#duties = new NodeDuties(this.core, SETTINGS, 0);
+    this.#duties = new NodeDuties(this.core, { ...SETTINGS, window }, 0);
   }
 
   receive(message: Message): void {
@@ -251,6 +252,27 @@ describe("a leader (DUTY)", () => {
     expect(() => node.take()).toThrow("sends b nothing from 4 on");
     shown = undefined;
     expect(() => node.take()).toThrow("replicates nothing to the member b");
+  });
+
+  it("sends no more than a smaller window allows", () => {
+    const bytes = 8 * 1024 * 1024;
+    const shown = (underWay: number, inflightMessagesMax: number, inflightBytesMax: number) => () => {
+      const node = new Watched(["a", "b"], 1, { inflightMessagesMax, inflightBytesMax });
+      node.lead();
+      node.acknowledge("b");
+      node.settle();
+      for (let n = 0; n < underWay; n++) {
+        node.core.proposeCommand(node.now);
+        node.settle();
+      }
+      const progress = node.core.progress("b");
+      Object.defineProperty(node.core, "progress", { value: () => ({ ...progress!, next: 4 }) });
+      node.take();
+    };
+    expect(shown(1, 2, bytes)).toThrow("sends b nothing from 4 on");
+    expect(shown(2, 2, bytes)).not.toThrow();
+    expect(shown(0, 2, 1)).toThrow("sends b nothing from 4 on");
+    expect(shown(1, 2, 1)).not.toThrow();
   });
 
   it("gives up its term only if it hears no majority", () => {

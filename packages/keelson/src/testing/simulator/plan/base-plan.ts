@@ -23,6 +23,7 @@ const NOTHING_SPECIAL = {
   reopenCommittedAfter: null,
   replayOldMessages: false,
   checksModel: true,
+  window: null,
   callTimeoutMs: CALL_TIMEOUT_MS,
   leaseShare: 0,
   staleShare: 0,

@@ -45,9 +45,34 @@ export function planOf(seed: number, isSteered = true): Plan {
   const discarding = withDiscardedLogs(opened, new Chance(seed ^ 0xd1_5c2));
   const besieged = withHostilePeers(discarding, new Chance(seed ^ 0x40_58e));
   const plan = withLargeStart(besieged, new Chance(seed ^ 0x1a_4c9));
+  const window = windowOf(plan, new Chance(seed ^ WINDOW_CONSTANT));
   const rests = plan.restsBeforeWriting || new Chance(seed ^ 0x9e57).happens(0.5);
-  return { ...plan, restsBeforeWriting: rests };
+  return { ...plan, window, restsBeforeWriting: rests };
 }
+
+/** The constant was chosen so that no seed that was kept before became one with small windows. */
+const WINDOW_CONSTANT = 0x3_1d00;
+
+/**
+ * In some runs messages and windows are small. Otherwise no run has enough entries to fill them, and what a
+ * leader does at these limits would never be seen (R13, R14). Thousands of entries would take too long. And not
+ * where many messages wait for the disk, or overtake each other: `ChainChecker` takes each message that leaves
+ * for an answer to those that have just arrived, and would take a long queue of them for a long chain.
+ */
+function windowOf({ catchUpMs, faults, transport, diskMs }: Plan, chance: Chance): Plan["window"] {
+  const isBulky = faults.some(({ type }) => type === "bulk" || type === "busy-receivers");
+  const isQueued = transport !== "tcp" || diskMs > 0;
+  if (!chance.happens(0.5) || catchUpMs !== null || isBulky || isQueued) return null;
+  return {
+    messageEntriesMax: chance.pick([2, 5, 20]),
+    messageBytesMax: chance.pick([200, 2_000, 1_048_576]),
+    inflightMessagesMax: chance.pick([3, 8, 64]),
+    inflightBytesMax: chance.pick([5_000, 20_000, IN_FLIGHT_BYTES_MAX, IN_FLIGHT_BYTES_MAX]),
+  };
+}
+
+/** The core's default. */
+const IN_FLIGHT_BYTES_MAX = 8 * 1024 * 1024;
 
 function unstagedPlanOf(seed: number): Plan {
   const faulty = faultyPlanOf(seed);

@@ -1,4 +1,5 @@
 /** What one run does, decided before it begins, so that it can be printed, repeated, and shrunk. */
+import type { CoreWindow } from "../../../runtime/lifecycle/index.ts";
 import type { Fault, FaultType } from "./faults.ts";
 
 /**
@@ -36,6 +37,8 @@ export interface Plan {
   readonly segmentBytes: number;
   /** The option `cacheBytesMax`: how much of the log is kept in memory. */
   readonly cacheBytes: number;
+  /** How much a leader sends in one message, and ahead of a follower's answers; null: the core's defaults. */
+  readonly window: CoreWindow | null;
   readonly pendingEntriesMax: number;
   readonly pendingBytesMax: number;
   /** null: no snapshots are taken. */

@@ -7,7 +7,7 @@ import { observeCore } from "./observed-core.ts";
 
 const SETTINGS = {
   ...{ electionTimeoutMinMs: 400, electionTimeoutMaxMs: 800, heartbeatMs: 80, storageStallMs: 1_600 },
-  ...{ preVote: true, checkQuorum: true, clockDriftMax: 0.05 },
+  ...{ preVote: true, checkQuorum: true, clockDriftMax: 0.05, window: null },
 };
 
 function observed(options: { checker?: ModelChecker; isDead?: boolean; keepsDisk?: boolean } = {}) {

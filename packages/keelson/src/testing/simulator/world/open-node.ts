@@ -5,6 +5,7 @@ import type { Environment } from "../../../environment/environment.ts";
 import type { RaftNode } from "../../../core/node.ts";
 import {
   coreObserver,
+  coreWindow,
   stateProbe,
   type CoreObserverOption,
   type ProbedState,
@@ -59,6 +60,7 @@ export function openNode(parts: NodeParts): Promise<Raft<unknown, unknown>> {
   const options: RaftOptions<unknown, unknown> & CoreObserverOption = {
     [coreObserver]: parts.observeCore,
     [stateProbe]: parts.probed,
+    ...(plan.window === null ? {} : { [coreWindow]: plan.window }),
     id,
     stateMachine,
     log,

@@ -549,7 +549,8 @@ export class SimProcess {
   /** Keeps the node's core, and puts the reference model beside it, unless the plan's runs go without it. */
   #coreObserver(delivery: EventDelivery, environment: Environment): (core: RaftNode) => void {
     const { plan, checker, report, leaseHeld } = this.#parts;
-    const { electionTimeoutMs, heartbeatMs, storageStallMs, preVote, checkQuorum, clockDriftMax } = plan;
+    const { electionTimeoutMs, heartbeatMs, storageStallMs, preVote, checkQuorum, clockDriftMax, window } =
+      plan;
     const { min: electionTimeoutMinMs, max: electionTimeoutMaxMs } = electionTimeoutMs;
     const times = { electionTimeoutMinMs, electionTimeoutMaxMs, heartbeatMs, storageStallMs };
     return (core) => {
@@ -560,7 +561,7 @@ export class SimProcess {
       if (!plan.checksModel) return;
       observeCore(core, {
         checker: checker.model,
-        settings: { ...times, preVote, checkQuorum, clockDriftMax },
+        settings: { ...times, preVote, checkQuorum, clockDriftMax, window },
         ...{ now: environment.now(), keepsDisk: !this.hasDamagedData },
         ...{ leaseHeld, report, isDead: () => delivery.isDead() },
       });
