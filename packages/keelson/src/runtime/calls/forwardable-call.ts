@@ -12,6 +12,11 @@ export interface ForwardableCall<T> {
    * what the first one did. False for a command outside of a session, which would take effect twice (K1).
    */
   readonly isRepeatable: boolean;
+  /**
+   * Whether a request that arrives late, after its call has ended, could undo what was done since. Then the call
+   * isn't made again at the leader of the same term, which would still execute that request.
+   */
+  readonly mayUndo?: boolean;
   /** Why this node doesn't forward the call to another node that leads; null: it does. */
   readonly refusal: string | null;
   /** Makes the caller's result of a successful reply. */

@@ -26,7 +26,7 @@ export interface MembershipCallsParts {
 
 /**
  * What `Raft` calls for changes of the membership and transfers. A change that a node which doesn't lead has
- * sent to the leader, and that went unanswered, is repeated at whichever node leads then: it states which members
+ * sent to the leader, and that went unanswered, is repeated at the leader of a later term: it states which members
  * there should be, so a second one adds nothing (`membershipAfter`). A transfer is not repeated: it would take
  * the leadership away from a node that has just got it.
  */
@@ -46,6 +46,7 @@ export class MembershipCalls {
     return this.#forward(options, {
       request: { type: "add-learner", id, address },
       isRepeatable: true,
+      mayUndo: true,
       decodeReply: () => undefined,
       runHere: (rest) => membershipChanges.addLearner(id, address, rest),
     });
@@ -59,6 +60,7 @@ export class MembershipCalls {
     return this.#forward(options, {
       request: { type: "change-membership", change: request },
       isRepeatable: true,
+      mayUndo: true,
       decodeReply: () => undefined,
       runHere: (rest) => membershipChanges.change(request, rest),
     });

@@ -117,6 +117,8 @@ interface PendingForward {
   attemptId: number;
   readonly forwardable: ForwardableCall<unknown>;
   readonly call: Call<unknown>;
+  /** Also ends the call's run on this node, which may have further steps. */
+  readonly signal: AbortSignal | undefined;
   /** Where the attempt's request went, to the leader of which term; null: it was not sent. */
   sent: { readonly to: NodeId; readonly term: Term } | null;
   /** Whether the attempt runs on this node, as it leads. Never together with `sent`. */
@@ -133,6 +135,8 @@ interface PendingForward {
    * that time.
    */
   giveUpAt: number | null;
+  /** The term of the last attempt that got no reply; null: there was none. Its request may still arrive. */
+  silentTerm: Term | null;
   /** Whether an earlier attempt ended as "unknown". Then no error of the call says "not done" (K4). */
   mayHaveTakenEffect: boolean;
 }
@@ -149,6 +153,9 @@ interface PendingForward {
  *   done" to it; or
  * - when a second effect can't be: a command of a session, or a call that states what should be
  *   (`isRepeatable`).
+ *
+ * A change of members is not made again at the leader of the same term after silence: the first request could
+ * arrive late, and undo another change that was made since. A leader ignores requests of other terms.
  *
  * Any other call that was sent and gets no reply ends as "unknown" (K4). A lost request or reply costs one
  * attempt: `SILENT_ELECTION_TIMEOUTS_MAX` of silence.
@@ -204,10 +211,12 @@ export class CallForwarder implements LeaderCalls {
         },
         outcomeAtNodeEnd: () => (mayTakeEffect(pending) ? "unknown" : "not-done"),
       }),
+      signal: options.signal,
       sent: null,
       runsHere: false,
       heardAt: 0,
       giveUpAt: null,
+      silentTerm: null,
       mayHaveTakenEffect: false,
     };
     this.#pending.set(pending.attemptId, pending);
@@ -273,6 +282,14 @@ export class CallForwarder implements LeaderCalls {
     return new CommandTooLargeError(payload.length, RUNTIME_PAYLOAD_BYTES_MAX, what);
   }
 
+  /** Why the call isn't made again in this term; null: it may be. */
+  #lateRequestRefusal({ forwardable, silentTerm }: PendingForward): RaftError | null {
+    if (forwardable.mayUndo !== true || silentTerm !== this.#parts.core.term) return null;
+    return new OutcomeUnknownError(
+      `the leader did not answer; ${whatOf(forwardable.request)} may still take effect. Ask for the members to see`,
+    );
+  }
+
   #checkRoom(bytes: number): void {
     const { pendingEntriesMax, pendingBytesMax } = this.#parts.limits;
     if (this.#pending.size >= pendingEntriesMax) {
@@ -300,7 +317,7 @@ export class CallForwarder implements LeaderCalls {
     }
     if (leader === null) return;
     const { forwardable, attemptId } = pending;
-    const refusal = this.#refusalOf(forwardable);
+    const refusal = this.#refusalOf(forwardable) ?? this.#lateRequestRefusal(pending);
     if (refusal !== null) {
       this.#fail(pending, refusal);
       return;
@@ -326,7 +343,10 @@ export class CallForwarder implements LeaderCalls {
     try {
       // This may be called while the core's election result is still being handled: propose after that.
       await Promise.resolve();
-      const result = await pending.forwardable.runHere({ timeoutMs: this.#remainingMs(pending) });
+      const { signal, forwardable } = pending;
+      const timeoutMs = this.#remainingMs(pending);
+      const options = signal === undefined ? { timeoutMs } : { timeoutMs, signal };
+      const result = await forwardable.runHere(options);
       this.#settle(pending, () => result);
     } catch (error) {
       this.#attemptFailed(pending, toError(error));
@@ -455,6 +475,7 @@ export class CallForwarder implements LeaderCalls {
   #giveUp(pending: PendingForward): void {
     const { sent, giveUpAt } = pending;
     if (sent === null) return;
+    pending.silentTerm = sent.term;
     const who = giveUpAt === null ? "as leader" : "as leader and leads no more";
     this.#attemptFailed(
       pending,
