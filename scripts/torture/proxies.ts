@@ -101,7 +101,8 @@ export class ProxyNetwork implements TestNetwork {
       const hello = reader.next();
       if (hello === null) return;
       socket.off("data", onData).pause();
-      if (hello.type !== "hello") throw new Error("the first frame of a connection is not a greeting");
+      if (hello.type !== "hello" && hello.type !== "inquiry")
+        throw new Error("the first frame of a connection is not a greeting");
       this.#join(socket, Buffer.concat(chunks), { from: placeOf(hello.from.id), to });
     };
     socket.on("data", onData);
