@@ -113,9 +113,10 @@ export class NodeState {
   leaderId: NodeId | null = null;
   /**
    * Time in milliseconds at which a leader was last heard. A restart sets it to the time of the restart,
-   * because the node may have heard one just before; -Infinity: no leader was heard, on a new node or a sole
-   * voter. For the shortest election timeout after that time, this node helps no candidate to depose the
-   * leader: the leader's lease relies on it.
+   * because the node may have heard one just before. -Infinity: no leader was heard, on a new node, or on one
+   * that restarted as the sole voter (but see `hadOtherVoters`). For the shortest election timeout after that
+   * time, this node grants no pre-vote, and with `checkQuorum` it gives no new vote either, except to a
+   * candidate that the leader asked to take over. The leader's lease relies on it.
    */
   leaderHeardAt = -Infinity;
   /**

@@ -88,7 +88,7 @@ describe("the client", () => {
     const leader = await node();
     const follower = await node();
     const info = `{"line":"127.0.0.1:1","http":"${leader.address}"}`;
-    follower.node.failure = new NotLeaderError({ id: "n2", address: null, info: info });
+    follower.node.failure = new NotLeaderError({ id: "n2", address: null, info });
     const client = new KvClient({ nodes: [follower.address] });
     await client.put("a", "1");
     follower.node.failure = new Error("nobody should ask here again");

@@ -65,8 +65,10 @@ export async function* encodeState(
 }
 
 /**
- * Decodes what `encodeState` wrote; `chunks` may be cut anywhere. Resolves when the header is read. Iterating
- * `entries` throws if the bytes are damaged or end early.
+ * Decodes what `encodeState` wrote; `chunks` may be cut anywhere. Resolves when the header is read, and
+ * rejects if the bytes don't begin with one. Iterating `entries` throws if a length is too great, or if the
+ * bytes end in the middle of an entry. Other damage isn't noticed here. The library notices it by the
+ * snapshot file's checksums, and then iterating `chunks` throws.
  */
 export async function decodeState(
   chunks: AsyncIterable<Uint8Array>,

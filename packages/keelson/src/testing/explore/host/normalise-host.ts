@@ -97,7 +97,8 @@ function pastTick(at: number): number {
 }
 
 /**
- * The leader's removal notice without its deadline: no explored event lasts so long that the leader gives up.
+ * The leader's removal notice with the same deadline for all, because the deadline has no effect: the only
+ * event of a leader that lasts until then is `step-down`, and it ends every notice, whatever its deadline.
  */
 function removalNoticeOf({ removalNotice }: MemberImage): MemberImage["removalNotice"] {
   return removalNotice === null ? null : { ...removalNotice, until: LATE_MS };

@@ -32,7 +32,10 @@ import {
 import { assertInvariant } from "./violation.ts";
 import { showConfig } from "./votes.ts";
 
-/** Entries that a read must return, and the entry before them; undefined: there is none. */
+/**
+ * The entries that a read asks for, and the entry before them; undefined: they begin with entry 1. The store
+ * may return only the first of them, but no others.
+ */
 export interface ExpectedEntries {
   readonly before: SeenEntry | undefined;
   readonly entries: readonly SeenEntry[];

@@ -97,8 +97,9 @@ export class LeaderFaults {
       : [];
     const resumes = stunned.map((companion) => companion.pause());
     if (fault.stunned) clients.burst(process, fault.writes);
-    // Cut the link only after the next heartbeat, whose timer was set before timers became late. By then the
-    // followers have the writes from before the cut.
+    // Cut the links only when the leader's next heartbeat has been due, so that the followers hear the leader
+    // once more, and have what it wrote before this fault. That heartbeat isn't late, even with `lateTimers`:
+    // its timer is running already. `answersMs` is added because the answers to it take so much longer.
     const leadMs = heartbeatMs + fault.answersMs;
     if (fault.answersMs > 0) after(leadMs + fault.ms, network.delayTo(process, fault.answersMs));
     after(leadMs, () => {
@@ -432,7 +433,9 @@ export class LeaderFaults {
   }
 
   /**
-   * A part of the process hangs, by default of the leader, and is asked for something. Disk and network work.
+   * A part of the process `node` hangs (null: of the leader): its state machine, or the disk's calls for
+   * snapshot files. The process is given writes, or asked for a snapshot, so that the part is called. The
+   * network and the rest of the disk work.
    */
   hang({ part, ms }: Extract<Fault, { type: "hang-part" }>, node: SimProcess | null): void {
     const { processes, clients, operator, after } = this.#parts;
