@@ -56,4 +56,14 @@ describe("TransferChecker", () => {
     fetched().sending(sender("a", { base: 10, now: 40_000 }), "b", offer);
     fetched(false).sending(sender("a", { base: 10, now: 2_000 }), "b", offer);
   });
+
+  it("takes a receiver for one of the snapshot that it got, which may be newer than the one it asked for", () => {
+    const checker = new TransferChecker(true);
+    checker.sending(sender("b", {}), "a", request);
+    checker.sending(sender("b", { base: 20, now: 1_000 }), "a", end);
+    checker.sending(sender("a", { base: 20, now: 2_000 }), "b", offer);
+    expect(() => {
+      checker.sending(sender("a", { base: 21, now: 2_000 }), "b", offer);
+    }).toThrow("LIVE: b has fetched the snapshot of a up to 20");
+  });
 });

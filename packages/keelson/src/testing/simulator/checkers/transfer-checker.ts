@@ -39,7 +39,10 @@ export interface Sender {
 /** See the file's header. */
 export class TransferChecker {
   readonly #keepsLog: boolean;
-  /** The index that the receiver's requests named last, by source and receiver. */
+  /**
+   * The index that the receiver's requests named last, by source and receiver: the least that it needs. The
+   * snapshot that it gets may be a newer one.
+   */
   readonly #requested = new Map<string, LogIndex>();
   /** The last transfer that ended well, by source and receiver. */
   readonly #fetched = new Map<string, Fetched>();
@@ -67,10 +70,14 @@ export class TransferChecker {
           String(appliedIndex),
       );
     } else if (message.type === "snapshot-end" && message.intact) {
-      const index = this.#requested.get(link);
+      const requested = this.#requested.get(link);
       const { core } = sender;
-      if (index === undefined || core?.leader !== to) this.#fetched.delete(link);
-      else this.#fetched.set(link, { term: core.term, index, at: sender.now() });
+      if (requested === undefined || core?.leader !== to) this.#fetched.delete(link);
+      else {
+        // Its log begins after the snapshot that it has installed.
+        const index = Math.max(requested, core.log.base.index);
+        this.#fetched.set(link, { term: core.term, index, at: sender.now() });
+      }
     }
   }
 
