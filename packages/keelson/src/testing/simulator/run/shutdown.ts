@@ -39,11 +39,11 @@ async function untilListenersAreCurrent(
   turns: TurnLoop,
   areCurrent: () => boolean,
 ): Promise<void> {
-  const readTo = (): number =>
-    cluster.usableMembers().reduce((sum, { committedReadTo }) => sum + (committedReadTo ?? 0), 0);
+  const commandsRead = (): number =>
+    cluster.usableMembers().reduce((sum, process) => sum + (process.committedReader?.commandsRead ?? 0), 0);
   while (!areCurrent()) {
-    const before = readTo();
-    const isDone = (): boolean => areCurrent() || readTo() > before;
+    const before = commandsRead();
+    const isDone = (): boolean => areCurrent() || commandsRead() > before;
     await turns.runUntil(isDone, turns.patienceMs, "LIVE", "listeners to know how nodes are");
   }
 }
@@ -81,9 +81,9 @@ function isIdle({ raft }: SimProcess): boolean {
 
 /** The node's streams have told their readers of its role, its leader and every command of its log. */
 function listenersAreCurrent(process: SimProcess, { checker }: SimulatedCluster): boolean {
-  const { id, raft, announced, committedReadTo, hasDamagedData } = process;
+  const { id, raft, announced, committedReader, hasDamagedData } = process;
   const metrics = raft?.metrics();
   const hasRead =
-    committedReadTo === null || hasDamagedData || committedReadTo >= checker.history.lastCommand(id);
+    committedReader === null || hasDamagedData || committedReader.readTo >= checker.history.lastCommand(id);
   return hasRead && metrics?.role === announced.role && (metrics.leader?.id ?? null) === announced.leader;
 }

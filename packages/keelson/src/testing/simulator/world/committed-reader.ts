@@ -16,6 +16,9 @@ export interface CommittedReaderParts {
   readonly wait: (ms: number) => Promise<void>;
 }
 
+/** Streams of one reader that begin anew: few, as the disk may be slow. */
+const REREADS_MAX = 3;
+
 /** How long the reader waits after a failure of the stream, such as a read error of the disk. */
 const RETRY_MS = 50;
 
@@ -28,10 +31,14 @@ export class CommittedReader {
   /** The last command that the stream yielded, or that a snapshot covered before it was read. */
   #readTo: LogIndex = 0;
   /**
-   * Whether the next stream begins with the oldest entry that the node keeps, as for a program that is new: what a
+   * How many more streams begin with the oldest entry that the node keeps, as for a program that is new: what a
    * reader that keeps up is given comes from memory, the rest from the disk.
    */
-  #beginsAnew = false;
+  #rereadsLeft = REREADS_MAX;
+  /** The streams that were opened. */
+  #streams = 0;
+  /** The commands that streams yielded, those that were read before included. */
+  #commandsRead = 0;
 
   constructor(parts: CommittedReaderParts) {
     this.#parts = parts;
@@ -39,6 +46,11 @@ export class CommittedReader {
 
   get readTo(): LogIndex {
     return this.#readTo;
+  }
+
+  /** Grows whenever a stream yields something, so that a slow reader can be told from one that hangs. */
+  get commandsRead(): number {
+    return this.#commandsRead;
   }
 
   /** Reads until the node stops or its process dies. */
@@ -65,8 +77,10 @@ export class CommittedReader {
   async #readSome(): Promise<boolean> {
     const { id, raft, checker, describe, reopenAfter, isDead } = this.#parts;
     let count = 0;
-    let before = this.#beginsAnew ? raft.metrics().firstIndex - 1 : this.#readTo;
-    this.#beginsAnew = !this.#beginsAnew;
+    const rereads = this.#streams % 2 === 1 && this.#rereadsLeft > 0;
+    if (rereads) this.#rereadsLeft -= 1;
+    this.#streams += 1;
+    let before = rereads ? raft.metrics().firstIndex - 1 : this.#readTo;
     for await (const { index, term, command, session } of raft.committed({ from: before + 1 })) {
       if (isDead()) return true;
       // The stream also yields repetitions of session commands. They had no effect, so no one has applied
@@ -74,6 +88,7 @@ export class CommittedReader {
       const isDuplicate = session !== null && !checker.applied.has(index);
       if (!isDuplicate) checker.delivered(id, { index, term }, describe(command), before);
       before = index;
+      this.#commandsRead += 1;
       // What was read before doesn't count, so that the reader comes to an end.
       if (index <= this.#readTo) continue;
       this.#readTo = index;

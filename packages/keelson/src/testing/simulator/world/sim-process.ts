@@ -252,9 +252,9 @@ export class SimProcess {
     return this.#changeReader.announced;
   }
 
-  /** How far the reader of the committed stream has read; null: there is no reader. */
-  get committedReadTo(): LogIndex | null {
-    return this.#committedReader?.readTo ?? null;
+  /** The reader of the committed stream; null: there is none. */
+  get committedReader(): Pick<CommittedReader, "readTo" | "commandsRead"> | null {
+    return this.#committedReader;
   }
 
   /**
