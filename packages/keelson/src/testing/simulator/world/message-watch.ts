@@ -83,9 +83,11 @@ export class MessageWatch implements TransportObserver {
   #unchanged: string | null = null;
 
   constructor(parts: MessageWatchParts) {
-    const { electionTimeoutMs, checkQuorum } = parts.plan;
+    const { electionTimeoutMs, checkQuorum, start } = parts.plan;
     this.#parts = parts;
-    this.#lease = new LeaseChecker(electionTimeoutMs.min, checkQuorum);
+    // The lease checker counts from 0, and the node from the clock's start: near 2^53 it rounds to milliseconds.
+    const roundingMs = 2 * start.clockMs * Number.EPSILON;
+    this.#lease = new LeaseChecker(electionTimeoutMs.min - roundingMs, checkQuorum);
     this.#grants = new GrantChecker(electionTimeoutMs.min);
   }
 
