@@ -81,6 +81,8 @@ export class CommittedReader {
     if (rereads) this.#rereadsLeft -= 1;
     this.#streams += 1;
     let before = rereads ? raft.metrics().firstIndex - 1 : this.#readTo;
+    // A snapshot may have covered more since the last stream.
+    this.#readTo = Math.max(this.#readTo, before);
     for await (const { index, term, command, session } of raft.committed({ from: before + 1 })) {
       if (isDead()) return true;
       // The stream also yields repetitions of session commands. They had no effect, so no one has applied
