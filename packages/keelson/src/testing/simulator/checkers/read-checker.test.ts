@@ -17,6 +17,7 @@ function clusterOf(parts: Partial<ClusterConfig>) {
   const outcome = { accepted: true, match: 1 } as const;
   return {
     checker,
+    history,
     heartbeat: (round: number) => {
       checker.sending("b", { type: "append-entries", from: "a", term: 2, round, commit: 1, entries });
     },
@@ -32,6 +33,16 @@ function clusterOf(parts: Partial<ClusterConfig>) {
 }
 
 describe("ReadChecker", () => {
+  it("accepts a read whose leader has lost its disk since it confirmed it", () => {
+    const { checker, history, heartbeat, answer, answersAfter } = clusterOf({ voters: ["a", "b", "c"] });
+    const since = checker.asked();
+    heartbeat(7);
+    history.node("a").submitted = [];
+    expect(answersAfter(since)).toThrow("LIN");
+    answer("b", 7);
+    expect(answersAfter(since)).not.toThrow();
+  });
+
   it("accepts a read once a majority answered a round that began after it was asked for", () => {
     const { checker, heartbeat, answer, answersAfter } = clusterOf({ voters: ["a", "b", "c"] });
     const since = checker.asked();

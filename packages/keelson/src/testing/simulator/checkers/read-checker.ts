@@ -10,7 +10,7 @@
  */
 import type { AppendEntriesReply, Message } from "../../../core/message.ts";
 import type { NodeId } from "../../../core/position.ts";
-import type { ClusterHistory } from "./cluster-history.ts";
+import type { ClusterHistory, SeenConfig } from "./cluster-history.ts";
 import { assertInvariant } from "./violation.ts";
 import { isQuorum } from "./votes.ts";
 
@@ -19,6 +19,8 @@ interface Round {
   readonly leader: NodeId;
   readonly term: number;
   readonly round: number;
+  /** The configuration that the leader acted on when the round began. Its disk may be gone when the read is answered. */
+  readonly inForce: SeenConfig | null;
   /** The nodes that answered this round, or a later one, in this term. */
   readonly answeredBy: Set<NodeId>;
 }
@@ -59,7 +61,13 @@ export class ReadChecker {
     const { from: leader, term, round } = message;
     const key = keyOf(leader, term);
     if ((this.#lastOf.get(key)?.round ?? -1) >= round) return;
-    const begun: Round = { leader, term, round, answeredBy: new Set([leader]) };
+    const begun: Round = {
+      leader,
+      term,
+      round,
+      inForce: this.#inForce(leader),
+      answeredBy: new Set([leader]),
+    };
     this.#lastOf.set(key, begun);
     this.#rounds.push(begun);
     if (this.#rounds.length <= 2 * ROUNDS_KEPT) return;
@@ -95,8 +103,10 @@ export class ReadChecker {
     if (isLease && (this.#leaseAnsweredAt.get(id) ?? 0) >= since.reads) return;
     const rounds = this.#rounds.slice(Math.max(0, since.rounds - this.#dropped));
     const isConfirmed =
-      rounds.some(({ leader, answeredBy }) => this.#isQuorumOf(leader, (voter) => answeredBy.has(voter))) ||
-      [...this.#history.nodes.keys()].some((alone) => this.#isQuorumOf(alone, (voter) => voter === alone));
+      rounds.some(({ leader, inForce, answeredBy }) =>
+        [inForce, this.#inForce(leader)].some((config) => isQuorumOf(config, (id) => answeredBy.has(id))),
+      ) ||
+      [...this.#history.nodes.keys()].some((alone) => isQuorumOf(this.#inForce(alone), (id) => id === alone));
     assertInvariant(
       isConfirmed,
       "LIN",
@@ -104,16 +114,17 @@ export class ReadChecker {
     );
   }
 
-  /**
-   * Whether the nodes that satisfy `isOne` are a majority in the configuration that `leader` acts on, or in
-   * the one that it acted on before.
-   */
-  #isQuorumOf(leader: NodeId, isOne: (id: NodeId) => boolean): boolean {
-    const last = this.#history.node(leader).submitted.at(-1)?.inForce ?? null;
-    return [last, last?.before ?? null].some(
-      (entry) => entry !== null && isQuorum(entry.membership.config, isOne),
-    );
+  /** The configuration that a node acts on; null: its log holds none, or its disk is gone. */
+  #inForce(id: NodeId): SeenConfig | null {
+    return this.#history.node(id).submitted.at(-1)?.inForce ?? null;
   }
+}
+
+/** Whether the nodes that satisfy `isOne` are a majority in this configuration, or in the one before it. */
+function isQuorumOf(last: SeenConfig | null, isOne: (id: NodeId) => boolean): boolean {
+  return [last, last?.before ?? null].some(
+    (entry) => entry !== null && isQuorum(entry.membership.config, isOne),
+  );
 }
 
 function keyOf(leader: NodeId, term: number): string {

@@ -172,6 +172,8 @@ export class SimOperator {
       if (asked === leader) this.#watchTransfer(leader, term, asking);
       const next = await asking;
       await this.#wait(CHECKER_LAG_MS);
+      // The node may have died in the turn in which it learnt of the success, before anyone saw who leads.
+      if (asked.raft !== raft) return;
       this.#checkSuccessor(asked, term, next);
     });
   }
