@@ -2,7 +2,8 @@ import { describe, it, expect } from "vitest";
 
 import { checkRestart } from "./durability.ts";
 import { withEntries, type ModelLog } from "./model-log.ts";
-import type { ModelState } from "./model-state.ts";
+import { configOf, type ClusterConfig } from "../../core/config.ts";
+import { started, type ModelState, type Seen } from "./model-state.ts";
 import {
   ABC,
   allowed,
@@ -108,6 +109,17 @@ describe("what a node holds to be durable", () => {
 });
 
 describe("a restart", () => {
+  it("binds the node to a leader it may have heard, unless it votes alone (dissertation 6.4.1)", () => {
+    const { id, settings, now } = follower();
+    const seen = { term: 2, votedFor: null, role: "follower", leader: null, commit: 0 } as const;
+    const heardAt = (config: ClusterConfig): number =>
+      started(id, settings, seen as unknown as Seen, log([1, 2], config), now).leaderHeardAt;
+    expect(heardAt(ABC)).toBe(now);
+    expect(heardAt(configOf(["a"]))).toBe(-Infinity);
+    expect(heardAt(configOf(["b"]))).toBe(now);
+    expect(heardAt({ ...configOf(["a"]), outgoingVoters: ["a", "b"] })).toBe(now);
+  });
+
   const before = allowed(received(LONGER, 4), write(null, 5, 7));
   const restart = (changes: Parameters<typeof follower>[0], of = before) => {
     checkRestart(of, follower(changes));

@@ -4,7 +4,7 @@
  */
 import type { PreVote, RequestVote } from "../../core/message.ts";
 import type { LogPosition } from "../../core/position.ts";
-import { configAt, configOf, lastOf } from "./model-log.ts";
+import { configAt, configOf, lastOf, votesAlone } from "./model-log.ts";
 import { NOTHING_UNSAID, ofNewTerm, type Input, type ModelState, type Seen } from "./model-state.ts";
 import { hasVote, isQuorum } from "./quorum.ts";
 import { withoutLeading } from "./reads.ts";
@@ -98,11 +98,8 @@ function checkCampaign(before: ModelState, input: Input, after: Seen): void {
  * else could have led needn't wait: it is the sole voter, and was it in the configuration before, too.
  */
 function checkPatience({ log, id, now, leaderHeardAt, settings }: ModelState): void {
-  const { index, config } = configAt(log, log.lastIndex);
-  const before = index <= log.base.index ? config : configAt(log, index - 1).config;
-  const others = [config, before].flatMap(({ voters, outgoingVoters }) => [...voters, ...outgoingVoters]);
   rule(
-    now >= leaderHeardAt + settings.electionTimeoutMinMs || others.every((voter) => voter === id),
+    now >= leaderHeardAt + settings.electionTimeoutMinMs || votesAlone(log, id),
     () =>
       `stands for election, and may have heard a leader at ${String(leaderHeardAt)} ms (dissertation 6.4.1)`,
   );

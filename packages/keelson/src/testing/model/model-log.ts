@@ -5,7 +5,7 @@
 import type { ClusterConfig } from "../../core/config.ts";
 import type { LogView } from "../../core/log.ts";
 import type { ConfigAt, EntryRange, TermRun } from "../../core/message.ts";
-import type { LogIndex, LogPosition, Term } from "../../core/position.ts";
+import type { LogIndex, LogPosition, NodeId, Term } from "../../core/position.ts";
 import { sameConfig, showConfig } from "./quorum.ts";
 import { rule } from "./rule.ts";
 
@@ -72,6 +72,17 @@ export function configAt(log: ModelLog, index: LogIndex): ConfigAt {
 /** The configuration in force. */
 export function configOf(log: ModelLog): ClusterConfig {
   return (log.configs.at(-1) ?? log.baseConfig).config;
+}
+
+/**
+ * Whether this node is the only voter, and was it in the configuration before the one in force too: then nobody
+ * else can lead, or still serve reads under a lease.
+ */
+export function votesAlone(log: ModelLog, id: NodeId): boolean {
+  const { index, config } = configAt(log, log.lastIndex);
+  const before = index <= log.base.index ? config : configAt(log, index - 1).config;
+  const voters = [config, before].flatMap((one) => [...one.voters, ...one.outgoingVoters]);
+  return config.voters.includes(id) && voters.every((voter) => voter === id);
 }
 
 /** Appends `count` entries of a term. */

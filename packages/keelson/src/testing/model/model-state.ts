@@ -8,7 +8,7 @@ import type { LogView } from "../../core/log.ts";
 import type { Message } from "../../core/message.ts";
 import type { LogIndex, LogPosition, NodeId, Term } from "../../core/position.ts";
 import type { Role } from "../../core/role.ts";
-import type { ModelLog } from "./model-log.ts";
+import { votesAlone, type ModelLog } from "./model-log.ts";
 
 /** The options of the node that decide which steps are allowed. */
 export interface ModelSettings {
@@ -230,8 +230,8 @@ export function started(
     ...ofNewTerm(commit),
     unsaid: NOTHING_UNSAID,
     // Just before the restart, the node may have promised its leader not to help another candidate
-    // (dissertation 6.4.1).
-    leaderHeardAt: term === 0 ? -Infinity : now,
+    // (dissertation 6.4.1). Nobody else could lead a node that votes alone.
+    leaderHeardAt: term === 0 || votesAlone(log, id) ? -Infinity : now,
     disk: {
       ...{ hardState, handedOutState: hardState, inFlight: [] },
       ...{ durable: lastIndex, handedOut: lastIndex, storeEnd: lastIndex },
