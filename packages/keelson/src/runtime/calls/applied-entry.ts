@@ -8,6 +8,12 @@ export interface WriteResult<Result> {
   readonly result: Result;
 }
 
+/** The same, with the result as bytes, for a call of another node. */
+export interface EncodedWriteResult {
+  readonly index: LogIndex;
+  readonly bytes: Uint8Array;
+}
+
 /** What became of a command that was just applied, before its result is encoded. */
 export type AppliedCommand<Result> =
   | { readonly position: LogPosition; readonly type: "done"; readonly result: Result }
@@ -23,6 +29,11 @@ export type AppliedEntry<Result> =
        * entry.
        */
       readonly index: LogIndex;
+      /**
+       * The encoded result, which a session may keep: it must not be changed. null: no call on this node waits for
+       * it, or the codec has no methods for results.
+       */
+      readonly bytes: Uint8Array | null;
       /** Decodes the result; throws what the codec throws. Only called if a caller waits on this node. */
       readonly result: () => Result;
     }

@@ -1,6 +1,6 @@
 // Calls: what every call to a node has in common. Each call is checked the same way, ends within its time limit, and has
 // one of three outcomes. This folder knows neither the log nor the cluster.
-export type { AppliedCommand, AppliedEntry, WriteResult } from "./applied-entry.ts";
+export type { AppliedCommand, AppliedEntry, EncodedWriteResult, WriteResult } from "./applied-entry.ts";
 export {
   causeOf,
   describeCancellation,

@@ -202,6 +202,7 @@ function baseOf<Command, Result>(
 interface Loop<Command, Result> {
   readonly driver: Driver;
   readonly sessions: SessionApplier<Result>;
+  readonly results: ResultEncoder<Result>;
   readonly logClock: LogClock;
   readonly applier: Applier<Command, Result>;
 }
@@ -217,6 +218,7 @@ function loopOf<Command, Result>(base: Base<Command, Result>): Loop<Command, Res
       ...{ core, logRecords, memberships, store, watchdog, transport, environment, failed, warn },
     }),
     sessions,
+    results,
     logClock: new LogClock({ core, environment, table: base.sessionTable }),
     applier: new Applier({
       ...{ stateMachine, logRecords, core, environment, limits, applied, sessions, results, failed },
@@ -323,7 +325,7 @@ interface Writes<Command, Result> {
 
 function writesOf<Command, Result>(
   base: Base<Command, Result>,
-  { driver, sessions, logClock }: Loop<Command, Result>,
+  { driver, sessions, results, logClock }: Loop<Command, Result>,
   { directory, forwarder, membershipChanges, transfers }: Members,
 ): Writes<Command, Result> {
   const { core, environment, calls, send, status, retryDelays, settings } = base;
@@ -337,7 +339,7 @@ function writesOf<Command, Result>(
     timings.electionTimeoutMaxMs,
   );
   const proposer = new Proposer<Command, Result>({
-    ...{ core, driver, codec, sessions, logClock, leader, calls },
+    ...{ core, driver, results, sessions, logClock, leader, calls },
     encoder: new CommandEncoder<Command>({ codec, schema, limits, calls, environment }),
     pending: pendingProposals,
     leaderCalls: forwarder,
@@ -345,7 +347,7 @@ function writesOf<Command, Result>(
     refusal: () => status.refusal,
   });
   const forwardedCalls = new ForwardedCallServer<Command, Result>({
-    ...{ core, environment, proposer, codec, send, changes: membershipChanges, transfers },
+    ...{ core, environment, proposer, results, send, changes: membershipChanges, transfers },
     progressMs: timings.electionTimeoutMaxMs,
   });
   const sessionHost: SessionHost<Command, Result> = {

@@ -293,13 +293,14 @@ export class Applier<Command, Result> {
     const { position, result } = applied;
     const { index } = position;
     if (!results.isAvailable || !this.#host.isAwaited(position)) {
-      return { position, type: "done", index, result: () => result };
+      return { position, type: "done", index, bytes: null, result: () => result };
     }
     const encoded = failNodeOnThrow(`it could not encode the result of entry ${String(index)}`, () =>
       results.encode(result),
     );
     if (encoded.type === "encoded") {
-      return { position, type: "done", index, result: () => results.decode(encoded.bytes) };
+      const { bytes } = encoded;
+      return { position, type: "done", index, bytes, result: () => results.decode(bytes) };
     }
     const message = `the command took effect, and its result could not be encoded: ${reasonOf(encoded.reason)}`;
     const error = new ResultUnavailableError(message, { cause: encoded.reason });

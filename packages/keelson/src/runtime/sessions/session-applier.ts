@@ -131,7 +131,7 @@ export class SessionApplier<Result> {
       if (encoded.type === "encoded") {
         const { bytes } = encoded;
         table.recordAnswer(id, sequence, { index, type: "done", bytes });
-        return { position, type: "done", index, result: () => this.#results.decode(bytes) };
+        return { position, type: "done", index, bytes, result: () => this.#results.decode(bytes) };
       }
       // The command has taken effect. To stop here would stop every node, and again at each start (Z12).
       // Only fixed text is kept: what was thrown may read differently on another node.
@@ -181,7 +181,7 @@ export class SessionApplier<Result> {
       case "done":
         // Decoded only if a caller waits on this node, and then for that caller: a result that can't be
         // decoded fails one call, and must not stop every node.
-        return { position, type, index, result: () => this.#results.decode(bytes) };
+        return { position, type, index, bytes, result: () => this.#results.decode(bytes) };
       case "rejected": {
         const text = new TextDecoder().decode(bytes);
         const error =

@@ -1,5 +1,4 @@
 // On the leader: runs the calls that other nodes forward, and sends the results back.
-import { copyBytes } from "../../codec/copy-bytes.ts";
 import {
   PROGRESS_IDS_MAX,
   RUNTIME_PAYLOAD_BYTES_MAX,
@@ -9,21 +8,21 @@ import {
   type ForwardRequest,
   type MembershipChangeRequest,
 } from "../../codec/frame-runtime-message.ts";
-import { assert } from "../../core/assert.ts";
 import type { RaftNode } from "../../core/node.ts";
-import type { LogIndex, NodeId, Term } from "../../core/position.ts";
+import type { NodeId, Term } from "../../core/position.ts";
 import type { Environment, Timer } from "../../environment/environment.ts";
 import {
   CommandInvalidError,
   CommandRejectedError,
   InvalidOptionError,
-  OverloadedError,
   NotLeaderError,
+  OutcomeUnknownError,
+  OverloadedError,
   RaftError,
   ResultUnavailableError,
 } from "../../errors.ts";
-import type { CallOptions, WriteResult } from "../calls/index.ts";
-import { reasonOf, textOfRejection, type ResultCodec } from "../shared/index.ts";
+import type { CallOptions, EncodedWriteResult } from "../calls/index.ts";
+import { reasonOf, textOfRejection, type ResultEncoder } from "../shared/index.ts";
 import type { Proposer } from "./proposer.ts";
 
 /**
@@ -52,10 +51,10 @@ export interface ForwardedCallServerParts<Command, Result> {
   readonly environment: Pick<Environment, "setTimer">;
   /** How often the senders of calls that take long are told that these are still under way, in milliseconds. */
   readonly progressMs: number;
-  readonly proposer: Pick<Proposer<Command, Result>, "writeBytes" | "openSession" | "closeSession">;
+  readonly proposer: Pick<Proposer<Command, Result>, "writeForwarded" | "openSession" | "closeSession">;
   readonly changes: ChangeRunner;
   readonly transfers: TransferRunner;
-  readonly codec: ResultCodec<Result>;
+  readonly results: Pick<ResultEncoder<Result>, "isAvailable">;
   /** False: dropped. */
   readonly send: (to: NodeId, message: ForwardReply | ForwardProgress) => boolean;
 }
@@ -69,12 +68,6 @@ interface ChangeRunner {
 /** Hands over this node's leadership. Resolves with the next leader. */
 interface TransferRunner {
   transfer(to: NodeId | null, options: CallOptions): Promise<NodeId>;
-}
-
-/** The result of a call that succeeded, as it is sent back. */
-interface EncodedResult {
-  readonly index: LogIndex;
-  readonly payload: Uint8Array;
 }
 
 /**
@@ -128,7 +121,7 @@ export class ForwardedCallServer<Command, Result> {
     this.#run(request).then(
       (result) => {
         this.#running.delete(request);
-        this.#reply(request, { type: "done", index: result.index }, result.payload);
+        this.#reply(request, { type: "done", index: result.index }, result.bytes);
       },
       (error: unknown) => {
         this.#running.delete(request);
@@ -186,35 +179,35 @@ export class ForwardedCallServer<Command, Result> {
     return seen.add(request.id);
   }
 
-  async #run({ call, payload, waitMs: timeoutMs }: ForwardRequest): Promise<EncodedResult> {
-    const { proposer, codec, changes, transfers } = this.#parts;
+  async #run({ call, payload, waitMs: timeoutMs }: ForwardRequest): Promise<EncodedWriteResult> {
+    const { proposer, results, changes, transfers } = this.#parts;
     this.#checkMembershipCalls(call);
-    if (hasResult(call) && codec.encodeResult === undefined) {
+    if (hasResult(call) && !results.isAvailable) {
       throw new InvalidOptionError(
-        "the leader sends no results on: its stateMachine.codec has no encodeResult",
+        "the leader sends no results on: its stateMachine.codec has no encodeResult and decodeResult",
       );
     }
     switch (call.type) {
       case "write":
-        return this.#encode(await proposer.writeBytes(payload, undefined, { timeoutMs }));
+        return sendable(await proposer.writeForwarded(payload, undefined, { timeoutMs }));
       case "session-write":
-        return this.#encode(await proposer.writeBytes(payload, call.session, { timeoutMs }));
+        return sendable(await proposer.writeForwarded(payload, call.session, { timeoutMs }));
       case "open-session": {
         const { id } = await proposer.openSession({ ttlMs: call.ttlMs, timeoutMs });
-        return { index: id, payload: NO_BYTES };
+        return { index: id, bytes: NO_BYTES };
       }
       case "close-session":
         await proposer.closeSession(call.id, { timeoutMs });
-        return { index: call.id, payload: NO_BYTES };
+        return { index: call.id, bytes: NO_BYTES };
       case "add-learner":
         await changes.addLearner(call.id, call.address, { timeoutMs });
-        return { index: NO_INDEX, payload: NO_BYTES };
+        return { index: NO_INDEX, bytes: NO_BYTES };
       case "change-membership":
         await changes.change(call.change, { timeoutMs });
-        return { index: NO_INDEX, payload: NO_BYTES };
+        return { index: NO_INDEX, bytes: NO_BYTES };
       case "transfer-leadership": {
         const leader = await transfers.transfer(call.to, { timeoutMs });
-        return { index: NO_INDEX, payload: new TextEncoder().encode(leader) };
+        return { index: NO_INDEX, bytes: new TextEncoder().encode(leader) };
       }
     }
   }
@@ -229,25 +222,13 @@ export class ForwardedCallServer<Command, Result> {
     );
   }
 
-  #encode({ index, result }: WriteResult<Result>): EncodedResult {
-    const { codec } = this.#parts;
-    assert(codec.encodeResult !== undefined, "what is asked for is refused without encodeResult");
-    // The transport keeps the reply until it has left, and the codec may encode the next result into the same
-    // buffer meanwhile.
-    const payload = copyBytes(codec.encodeResult(result), "what encodeResult returns");
-    if (payload.length <= RUNTIME_PAYLOAD_BYTES_MAX) return { index, payload };
-    const text = `the command took effect, and its result of ${String(payload.length)} bytes is too large to be sent on`;
-    throw new ResultUnavailableError(text);
-  }
-
   #replyError(request: ForwardRequest, error: unknown): void {
-    // Any other error comes from the state machine's codec, which encodes a result after the command was
-    // applied.
-    const known = error instanceof RaftError ? error : new ResultUnavailableError(reasonOf(error));
-    // Whole characters only, as `encodeInto` writes them.
-    const target = new Uint8Array(ERROR_TEXT_BYTES_MAX);
-    const payload = target.slice(0, new TextEncoder().encodeInto(textOf(known), target).written);
-    this.#reply(request, { type: "error", code: known.code, outcome: known.outcome }, payload);
+    const known = error instanceof RaftError ? error : new OutcomeUnknownError(reasonOf(error));
+    this.#reply(
+      request,
+      { type: "error", code: known.code, outcome: known.outcome },
+      encodedText(textOf(known)),
+    );
   }
 
   /** A reply may be lost: then the attempt ends as "unknown" for its sender. */
@@ -259,6 +240,24 @@ export class ForwardedCallServer<Command, Result> {
     const { core, send } = this.#parts;
     send(from, { type: "forward-reply", from: core.id, incarnation, id, answer, payload });
   }
+}
+
+/** The result, if a reply can carry it. @throws ResultUnavailableError it is too large */
+function sendable(result: EncodedWriteResult): EncodedWriteResult {
+  const { length } = result.bytes;
+  if (length <= RUNTIME_PAYLOAD_BYTES_MAX) return result;
+  const text = `the command took effect, and its result of ${String(length)} bytes is too large to be sent on`;
+  throw new ResultUnavailableError(text);
+}
+
+/** The text of an error in UTF-8, cut to what a reply carries. */
+function encodedText(text: string): Uint8Array {
+  const encoder = new TextEncoder();
+  const whole = encoder.encode(text);
+  if (whole.length <= ERROR_TEXT_BYTES_MAX) return whole;
+  // `encodeInto` writes whole characters only.
+  const target = new Uint8Array(ERROR_TEXT_BYTES_MAX);
+  return target.slice(0, encoder.encodeInto(text, target).written);
 }
 
 /** What the error's message says after its fixed beginning, which the sender's error adds again. */

@@ -2,25 +2,12 @@ import { describe, expect, it } from "vitest";
 import type { ForwardRequest } from "../../codec/frame-runtime-message.ts";
 import type { Message } from "../../core/message.ts";
 import type { NodeId } from "../../core/position.ts";
-import { simulatedEnvironment } from "../../environment/simulated/simulated-environment.ts";
-import { ForwardedCallServer } from "./forwarded-call-server.ts";
-import type { TestNode, TestOptions } from "../test/test-cluster.ts";
+import type { TestNode } from "../test/test-cluster.ts";
+import { forwardingGroup } from "../test/forwarding-group.ts";
 import { Journal } from "../test/journal.ts";
 import { TestCluster } from "../test/test-cluster.ts";
 
 const THREE = ["a", "b", "c"];
-
-/** A cluster with the option `forward`, its leader, and a follower (`other`). */
-async function group(
-  options: TestOptions = {},
-): Promise<{ cluster: TestCluster; leader: TestNode; other: TestNode }> {
-  const cluster = await TestCluster.of(THREE, 1, { forward: true, ...options });
-  const leader = await cluster.leader();
-  await cluster.advance(200);
-  const [other] = cluster.followers(leader);
-  if (other === undefined) throw new Error("no follower");
-  return { cluster, leader, other };
-}
 
 /** Loses the next message of this type that the node sends. */
 function loseOne(node: TestNode, type: string): void {
@@ -35,7 +22,7 @@ function filter(node: TestNode, drop: (to: NodeId, type: string) => boolean): vo
 
 describe("a node that does not lead", () => {
   it("forwards a write, and resolves with the state machine's result and the entry's index", async () => {
-    const { cluster, leader, other } = await group();
+    const { cluster, leader, other } = await forwardingGroup();
     await cluster.finish(leader.raft.write("x"));
     const written = await cluster.finish(other.raft.writeWithIndex("y"));
     expect(written).toEqual({ index: leader.journal.commands[1]?.at.index, result: 2 });
@@ -43,7 +30,7 @@ describe("a node that does not lead", () => {
   });
 
   it("refuses calls at once with `forward: false` if it knows that another node leads", async () => {
-    const { cluster, leader, other } = await group({ forward: false });
+    const { cluster, leader, other } = await forwardingGroup({ forward: false });
     const calls = [
       other.raft.write("x"),
       other.raft.openSession({ timeoutMs: 100 }),
@@ -63,7 +50,7 @@ describe("a node that does not lead", () => {
   });
 
   it("with `forward: false` waits while no leader is known, and refuses a call once another node leads", async () => {
-    const { cluster, leader, other } = await group({ forward: false });
+    const { cluster, leader, other } = await forwardingGroup({ forward: false });
     await cluster.crash(leader.id);
     await cluster.until(() => other.raft.metrics().leader === null, "the leader to be missed");
     const writes = [...cluster.nodes.values()].map(({ raft }) => raft.write("x"));
@@ -98,7 +85,7 @@ describe("a node that does not lead", () => {
 
   it("refuses a command that is too large to be passed on as too large, though the leader takes it", async () => {
     const limits = { commandBytesMax: 4 * 2 ** 20, pendingBytesMax: 2 ** 25 };
-    const { cluster, leader, other } = await group({ limits });
+    const { cluster, leader, other } = await forwardingGroup({ limits });
     const command = "x".repeat(2 ** 20 + 1);
     const error = await cluster.failure(other.raft.write(command));
     expect(error).toMatchObject({ code: "COMMAND_TOO_LARGE", outcome: "not-done", bytesMax: 2 ** 20 });
@@ -109,14 +96,14 @@ describe("a node that does not lead", () => {
   });
 
   it("rejects with the state machine's own error text when it rejects the command", async () => {
-    const { cluster, leader, other } = await group();
+    const { cluster, leader, other } = await forwardingGroup();
     const here = await cluster.failure(leader.raft.write("reject"));
     const there = await cluster.failure(other.raft.write("reject"));
     expect(there).toMatchObject({ code: "COMMAND_REJECTED", outcome: "done", message: here.message });
   });
 
   it("opens, uses and closes sessions on the leader", async () => {
-    const { cluster, leader, other } = await group();
+    const { cluster, leader, other } = await forwardingGroup();
     const session = await cluster.finish(other.raft.openSession());
     for (const [at, text] of ["x", "y"].entries())
       expect(await cluster.finish(session.write(text))).toBe(at + 1);
@@ -138,14 +125,14 @@ describe("a node that does not lead", () => {
   });
 
   it("waits while there is no leader, then forwards to it", async () => {
-    const { cluster, leader, other } = await group();
+    const { cluster, leader, other } = await forwardingGroup();
     await cluster.crash(leader.id);
     await cluster.until(() => other.raft.metrics().leader === null, "the leader to be missed");
     expect(await cluster.finish(other.raft.write("x"))).toBe(1);
   });
 
   it("runs the call itself when it becomes the leader", async () => {
-    const { cluster, leader, other } = await group();
+    const { cluster, leader, other } = await forwardingGroup();
     cluster.net.cut(other.id, leader.id);
     other.transport.filter = (to) => to !== leader.id;
     await cluster.crash(leader.id);
@@ -157,7 +144,7 @@ describe("a node that does not lead", () => {
   });
 
   it('ends a call as "not done" at its time limit when it was never sent (K4)', async () => {
-    const { cluster, other } = await group();
+    const { cluster, other } = await forwardingGroup();
     cluster.isolate(other.id);
     await cluster.until(() => other.raft.metrics().leader === null, "the leader to be missed");
     const error = await cluster.failure(other.raft.write("x", { timeoutMs: 500 }));
@@ -170,7 +157,7 @@ describe("a node that does not lead", () => {
   ])(
     'ends a write whose request is lost as "unknown" after %s (K4)',
     async (_name, timeoutMs, code, limitMs) => {
-      const { cluster, leader, other } = await group();
+      const { cluster, leader, other } = await forwardingGroup();
       loseOne(other, "forward-request");
       const error = await cluster.failure(other.raft.write("x", { timeoutMs }), limitMs);
       expect(error).toMatchObject({ code, outcome: "unknown" });
@@ -185,7 +172,7 @@ describe("a node that does not lead", () => {
   ])(
     'ends a write whose reply is lost as "unknown" after %s (K4)',
     async (_name, timeoutMs, code, limitMs) => {
-      const { cluster, leader, other } = await group();
+      const { cluster, leader, other } = await forwardingGroup();
       loseOne(leader, "forward-reply");
       const error = await cluster.failure(other.raft.write("x", { timeoutMs }), limitMs);
       expect(error).toMatchObject({ code, outcome: "unknown" });
@@ -197,7 +184,7 @@ describe("a node that does not lead", () => {
   it.each(["forward-request", "forward-reply"])(
     "repeats what can't have two effects when a %s is lost",
     async (type) => {
-      const { cluster, leader, other } = await group();
+      const { cluster, leader, other } = await forwardingGroup();
       const lose = (): void => {
         loseOne(type === "forward-request" ? other : leader, type);
       };
@@ -216,7 +203,7 @@ describe("a node that does not lead", () => {
   );
 
   it("doesn't say that the session has ended if it sent the command before the end, unanswered (Z6)", async () => {
-    const { cluster, leader, other } = await group();
+    const { cluster, leader, other } = await forwardingGroup();
     const session = await cluster.finish(other.raft.openSession());
     loseOne(leader, "forward-reply");
     const write = other.raft.write("x", { session: { id: session.id, sequence: 1, lowestUnanswered: 1 } });
@@ -232,7 +219,7 @@ describe("a node that does not lead", () => {
   });
 
   it("a session's write whose answer was lost is unknown after the session's end, and not undone (Z6)", async () => {
-    const { cluster, leader, other } = await group();
+    const { cluster, leader, other } = await forwardingGroup();
     const session = await cluster.finish(other.raft.openSession());
     loseOne(leader, "forward-reply");
     const write = session.write("x");
@@ -244,7 +231,7 @@ describe("a node that does not lead", () => {
   });
 
   it("asks a busy leader again if an earlier attempt of the call went unanswered", async () => {
-    const { cluster, leader, other } = await group({ limits: { pendingEntriesMax: 2 } });
+    const { cluster, leader, other } = await forwardingGroup({ limits: { pendingEntriesMax: 2 } });
     const { id } = await cluster.finish(other.raft.beginSession());
     loseOne(leader, "forward-reply");
     const write = other.raft.write("x", { session: { id, sequence: 1, lowestUnanswered: 1 } });
@@ -294,7 +281,7 @@ describe("a node that does not lead", () => {
   });
 
   it('ends a call as "unknown" soon after the asked leader is gone, without asking the next one (K4)', async () => {
-    const { cluster, leader, other } = await group();
+    const { cluster, leader, other } = await forwardingGroup();
     filter(leader, (_to, type) => type === "forward-reply");
     const write = other.raft.write("x", { timeoutMs: 60_000 });
     await cluster.advance(20);
@@ -307,7 +294,7 @@ describe("a node that does not lead", () => {
   });
 
   it("applies a session's write once even if replies and leaders are lost (K1)", async () => {
-    const { cluster, leader, other } = await group();
+    const { cluster, leader, other } = await forwardingGroup();
     const session = await cluster.finish(other.raft.openSession());
     filter(leader, (_to, type) => type === "forward-reply");
     const write = session.write("x", { timeoutMs: 20_000 });
@@ -318,7 +305,7 @@ describe("a node that does not lead", () => {
   });
 
   it('retries by itself when the asked node replied "not done"', async () => {
-    const { cluster, leader, other } = await group();
+    const { cluster, leader, other } = await forwardingGroup();
     // It doesn't hear of the new leader for a while, and asks the old one, which replies "not done".
     const transfer = leader.raft.transferLeadership(THREE.find((id) => id !== leader.id && id !== other.id));
     const write = other.raft.write("x");
@@ -328,7 +315,7 @@ describe("a node that does not lead", () => {
   });
 
   it('retries with a new request number at the same node after it replied "not done"', async () => {
-    const { cluster, leader, other } = await group();
+    const { cluster, leader, other } = await forwardingGroup();
     const third = THREE.find((id) => id !== leader.id && id !== other.id) ?? "";
     // During a leadership transfer, which takes long to an isolated node, the leader refuses writes.
     cluster.isolate(third);
@@ -340,7 +327,7 @@ describe("a node that does not lead", () => {
   });
 
   it("retries when the request could not be sent", async () => {
-    const { cluster, leader, other } = await group();
+    const { cluster, leader, other } = await forwardingGroup();
     let refused = 0;
     filter(other, (_to, type) => type === "forward-request" && ++refused < 3);
     expect(await cluster.finish(other.raft.write("x"))).toBe(1);
@@ -348,7 +335,7 @@ describe("a node that does not lead", () => {
   });
 
   it("keeps waiting for the reply when it lost contact with the leader only for a while", async () => {
-    const { cluster, leader, other } = await group();
+    const { cluster, leader, other } = await forwardingGroup();
     const go = Promise.withResolvers<undefined>();
     leader.journal.beforeApply = () => go.promise;
     const write = other.raft.write("x");
@@ -365,7 +352,7 @@ describe("a node that does not lead", () => {
 
   it("keeps waiting for the reply while the leader says that the call is under way", async () => {
     const timings = { stateStallMs: 50_000 };
-    const { cluster, leader, other } = await group({ timings });
+    const { cluster, leader, other } = await forwardingGroup({ timings });
     const go = Promise.withResolvers<undefined>();
     leader.journal.beforeApply = () => go.promise;
     // One report in two is lost.
@@ -384,7 +371,7 @@ describe("a node that does not lead", () => {
   });
 
   it("ignores replies from other nodes, and replies to its former process", async () => {
-    const { cluster, leader, other } = await group();
+    const { cluster, leader, other } = await forwardingGroup();
     const third = cluster.node(THREE.find((id) => id !== leader.id && id !== other.id) ?? "");
     const asked: ForwardRequest[] = [];
     other.transport.filter = (_to, { message }) => {
@@ -410,7 +397,9 @@ describe("a node that does not lead", () => {
   });
 
   it("stops counting a call, and its bytes, when it has ended", async () => {
-    const { cluster, other } = await group({ limits: { commandBytesMax: 1000, pendingBytesMax: 1100 } });
+    const { cluster, other } = await forwardingGroup({
+      limits: { commandBytesMax: 1000, pendingBytesMax: 1100 },
+    });
     for (let at = 0; at < 5; at++) await cluster.finish(other.raft.write("x".repeat(900)));
     await cluster.finish(Promise.all([other.raft.write("y"), other.raft.write("z")]));
     expect(other.raft.metrics()).toMatchObject({ forwardedCalls: 0, forwardedBytes: 0 });
@@ -423,7 +412,7 @@ describe("a node that does not lead", () => {
   });
 
   it("ends pending calls when it closes (K3)", async () => {
-    const { cluster, leader, other } = await group();
+    const { cluster, leader, other } = await forwardingGroup();
     cluster.net.cut(leader.id, other.id);
     const sent = cluster.failure(other.raft.write("x"), 100);
     void other.raft.close();
@@ -447,7 +436,7 @@ describe("a node that does not lead", () => {
   });
 
   it("applies the limits on pending entries and bytes to forwarded calls", async () => {
-    const { cluster, leader, other } = await group({ limits: { pendingEntriesMax: 2 } });
+    const { cluster, leader, other } = await forwardingGroup({ limits: { pendingEntriesMax: 2 } });
     cluster.net.cut(other.id, leader.id);
     for (const text of ["x", "y"]) other.raft.write(text, { timeoutMs: 300 }).catch(() => undefined);
     expect(await cluster.failure(other.raft.write("z"))).toMatchObject({
@@ -466,229 +455,5 @@ describe("a node that does not lead", () => {
     const error = await cluster.failure(cluster.startOpening("b", { forward: true, journal }));
     expect(error).toMatchObject({ code: "INVALID_OPTION" });
     expect(error.message).toContain("encodeResult and decodeResult");
-  });
-});
-
-describe("a leader that serves forwarded calls", () => {
-  /** Sends the leader a request from a follower's transport. */
-  function ask(cluster: TestCluster, leader: TestNode, changes: Partial<ForwardRequest> = {}): void {
-    const [other] = cluster.followers(leader);
-    const request: ForwardRequest = {
-      type: "forward-request",
-      from: other?.id ?? "",
-      incarnation: 7,
-      id: 1,
-      term: leader.raft.metrics().term,
-      waitMs: 1000,
-      call: { type: "write" },
-      payload: new TextEncoder().encode("x"),
-      ...changes,
-    };
-    cluster.node(other?.id ?? "").transport.send(leader.id, { message: request, records: [] });
-  }
-
-  /** Collects the leader's replies from now on. */
-  function repliesOf(leader: TestNode): unknown[] {
-    const replies: unknown[] = [];
-    leader.transport.filter = (_to, { message }) => {
-      if (message.type === "forward-reply") replies.push(message.answer);
-      return true;
-    };
-    return replies;
-  }
-
-  it("runs a request once although it arrives several times (K1)", async () => {
-    const { cluster, leader } = await group();
-    cluster.net.duplicateRate = 1;
-    ask(cluster, leader);
-    await cluster.advance(100);
-    cluster.net.duplicateRate = 0;
-    ask(cluster, leader);
-    ask(cluster, leader, { incarnation: 8 });
-    await cluster.advance(100);
-    expect(leader.journal.texts).toEqual(["x", "x"]);
-  });
-
-  it("adopts no term from a request, and ignores requests for another term (W8)", async () => {
-    const { cluster, leader } = await group();
-    const { term } = leader.raft.metrics();
-    const replies = repliesOf(leader);
-    for (const other of [term + 1, term - 1, term + 1000])
-      ask(cluster, leader, { term: other, id: other + 1 });
-    await cluster.advance(500);
-    expect(leader.raft.metrics()).toMatchObject({ term, role: "leader" });
-    expect(leader.journal.texts).toEqual([]);
-    // The request may have been run in that term, so the leader doesn't reply at all.
-    expect(replies).toEqual([]);
-  });
-
-  it("refuses requests after it has stepped down, and does not forward them", async () => {
-    const { cluster, leader } = await group();
-    const { term } = leader.raft.metrics();
-    await cluster.finish(leader.raft.transferLeadership());
-    await cluster.leader(leader.id);
-    const replies = repliesOf(leader);
-    ask(cluster, leader, { term });
-    ask(cluster, leader, {
-      term,
-      id: 2,
-      call: { type: "open-session", ttlMs: 1000 },
-      payload: new Uint8Array(0),
-    });
-    await cluster.advance(200);
-    const refusal = { type: "error", code: "NOT_LEADER", outcome: "not-done" };
-    expect(replies).toEqual([refusal, refusal]);
-    expect(leader.raft.metrics().sessions.open).toBe(0);
-  });
-
-  it("does not run a request of a term that it led earlier (K1)", async () => {
-    const { cluster, leader } = await group();
-    const { term } = leader.raft.metrics();
-    ask(cluster, leader);
-    await cluster.advance(50);
-    const { raft, id } = leader;
-    await cluster.finish(raft.transferLeadership());
-    const next = await cluster.leader(id);
-    await cluster.advance(100);
-    await cluster.finish(next.raft.transferLeadership(id));
-    await cluster.until(() => raft.metrics().role === "leader", "the first to lead again");
-    const replies = repliesOf(leader);
-    ask(cluster, leader, { term });
-    await cluster.advance(100);
-    expect([leader.journal.texts, replies]).toEqual([["x"], []]);
-  });
-
-  it("remembers request numbers within a window, and ignores older requests", () => {
-    const written: number[] = [];
-    const notCalled = (): Promise<never> => Promise.reject(new Error("not called"));
-    const server = new ForwardedCallServer<string, number>({
-      core: { id: "a", role: "leader", term: 3 },
-      environment: simulatedEnvironment(),
-      progressMs: 800,
-      changes: { addLearner: notCalled, change: notCalled },
-      transfers: { transfer: notCalled },
-      proposer: {
-        writeBytes: ([number = 0]) => {
-          written.push(number);
-          return Promise.resolve({ index: 1, result: 1 });
-        },
-        openSession: notCalled,
-        closeSession: () => Promise.resolve(),
-      },
-      codec: { encodeResult: () => new Uint8Array(0) },
-      send: () => true,
-    });
-    const request = { type: "forward-request", from: "b", incarnation: 7, term: 3, waitMs: 1 } as const;
-    const receive = (id: number, number: number): void => {
-      if (number > 0)
-        server.onRequest({ ...request, id, call: { type: "write" }, payload: Uint8Array.of(number) });
-      else
-        server.onRequest({
-          ...request,
-          id,
-          call: { type: "close-session", id: 1 },
-          payload: new Uint8Array(0),
-        });
-    };
-    receive(5, 1);
-    receive(2, 2);
-    for (let id = 6; id <= 2 * 8192 + 6; id++) receive(id, 0);
-    receive(1, 3);
-    receive(2, 4);
-    receive(2 * 8192 + 6, 5);
-    receive(2 * 8192 + 7, 6);
-    expect(written).toEqual([1, 2, 6]);
-  });
-
-  it('reports outcome "done" when the result is too large for a reply', async () => {
-    const { cluster, leader, other } = await group();
-    leader.journal.codec.encodeResult = () => new Uint8Array(2 ** 20 + 1);
-    const error = await cluster.failure(other.raft.write("x"));
-    expect(error).toMatchObject({ code: "RESULT_UNAVAILABLE", outcome: "done" });
-    expect(leader.journal.texts).toEqual(["x"]);
-  });
-
-  it("sends back why it refused the call", async () => {
-    const { cluster, other } = await group({ limits: { commandBytesMax: 10 } });
-    const leader = cluster.currentLeader();
-    if (leader === undefined) throw new Error("no leader");
-    ask(cluster, leader, { payload: new Uint8Array(11) });
-    await cluster.advance(50);
-    expect(leader.journal.texts).toEqual([]);
-    expect(await cluster.failure(other.raft.write("0123456789x"))).toMatchObject({
-      code: "COMMAND_TOO_LARGE",
-    });
-  });
-});
-
-describe("a codec that encodes into one buffer again and again", () => {
-  /** Makes the journal's codec return views of one buffer, which the next call overwrites. */
-  function reuseBuffers({ codec }: Journal): void {
-    const buffer = Buffer.alloc(64);
-    const reusing =
-      <T>(encode: (value: T) => Uint8Array) =>
-      (value: T): Uint8Array => {
-        const bytes = encode(value);
-        buffer.fill(0);
-        buffer.set(bytes);
-        return buffer.subarray(0, bytes.length);
-      };
-    codec.encode = reusing(codec.encode);
-    if (codec.encodeResult !== undefined) codec.encodeResult = reusing(codec.encodeResult);
-  }
-
-  it("has each forwarded command applied once, and each answered with its own result (Z11)", async () => {
-    const { cluster, leader, other } = await group();
-    for (const { journal } of cluster.nodes.values()) reuseBuffers(journal);
-    const names = ["alice", "bobby", "carol"];
-    const results = await cluster.finish(Promise.all(names.map((name) => other.raft.write(name))));
-    // The messages may overtake each other.
-    const { texts } = leader.journal;
-    expect(texts.toSorted()).toEqual(names);
-    expect(results).toEqual(names.map((name) => texts.indexOf(name) + 1));
-  });
-
-  it("has commands applied that waited for a leader while others were encoded (Z11)", async () => {
-    const { cluster, leader, other } = await group();
-    reuseBuffers(other.journal);
-    await cluster.crash(leader.id);
-    await cluster.until(() => other.raft.metrics().leader === null, "the leader to be missed");
-    const names = ["alice", "bobby", "carol"];
-    const writes = names.map((name) => other.raft.write(name));
-    await cluster.finish(Promise.all(writes));
-    expect(other.journal.texts).toEqual(names);
-  });
-
-  it("has the retries of a session answered like the first attempts (Z11)", async () => {
-    const { cluster, leader } = await group();
-    for (const { journal } of cluster.nodes.values()) reuseBuffers(journal);
-    const { id } = await cluster.finish(leader.raft.openSession());
-    const write = (sequence: number): Promise<number> =>
-      cluster.finish(leader.raft.write("x", { session: { id, sequence, lowestUnanswered: 1 } }));
-    const first = [await write(1), await write(2), await write(3)];
-    expect([await write(1), await write(2), await write(3)]).toEqual(first);
-  });
-
-  it("whose decodeResult returns a view can't change the answer that a session keeps (Z11)", async () => {
-    const { cluster, leader } = await group();
-    const { codec } = leader.journal;
-    const { id } = await cluster.finish(leader.raft.openSession());
-    const write = (): Promise<unknown> =>
-      cluster.finish(leader.raft.write("x", { session: { id, sequence: 1, lowestUnanswered: 1 } }));
-    await write();
-    Reflect.set(codec, "decodeResult", (bytes: Uint8Array) => bytes);
-    const answer = (await write()) as Uint8Array;
-    const before = [...answer];
-    answer.fill(0);
-    expect([...((await write()) as Uint8Array)]).toEqual(before);
-  });
-
-  it("that returns a string is refused with an explanation, instead of storing zeros (Z12)", async () => {
-    const { cluster, leader, other } = await group();
-    for (const { raft, journal } of [leader, other]) {
-      Reflect.set(journal.codec, "encode", (command: string) => command);
-      const error = await cluster.finish(raft.write("x").catch((thrown: unknown) => thrown));
-      expect(String(error)).toContain("what encode returns should be a Uint8Array, and is string");
-    }
   });
 });

@@ -22,6 +22,7 @@ import {
 } from "../../errors.ts";
 import {
   type AppliedEntry,
+  type EncodedWriteResult,
   type WriteResult,
   causeOf,
   describeCancellation,
@@ -33,7 +34,7 @@ import {
   type LeaderCalls,
 } from "../calls/index.ts";
 import type { Driver } from "../loop/index.ts";
-import { reasonOf, type ResultCodec } from "../shared/index.ts";
+import { reasonOf, type ResultEncoder } from "../shared/index.ts";
 import type { CommandEncoder } from "./command-encoder.ts";
 import type { PendingProposal, PendingProposals } from "./pending-proposals.ts";
 import type { LogClock, OpenedSession, OpenSessionOptions, SessionApplier } from "../sessions/index.ts";
@@ -55,7 +56,7 @@ export interface ProposerParts<Command, Result> {
   readonly core: RaftNode;
   readonly driver: Driver;
   readonly encoder: CommandEncoder<Command>;
-  readonly codec: ResultCodec<Result>;
+  readonly results: ResultEncoder<Result>;
   readonly pending: PendingProposals<Result>;
   readonly sessions: SessionApplier<Result>;
   readonly logClock: LogClock;
@@ -84,22 +85,19 @@ export class Proposer<Command, Result> {
    * `CallParts` says why.
    */
   readonly #settleWrite: Settle<WriteResult<Result>, Result>;
+  /** The same for the writes of other nodes, which get the result as bytes. */
+  readonly #settleForwarded: Settle<EncodedWriteResult, Result>;
   #count = 0;
 
   constructor(parts: ProposerParts<Command, Result>) {
     this.#parts = parts;
-    this.#settleWrite = (applied, call) => {
-      switch (applied.type) {
-        case "done":
-          settleResult(call, applied.index, applied.result);
-          return;
-        case "rejected":
-          call.reject(applied.error);
-          return;
-        default:
-          throw new ProtocolViolation("a command was proposed, and something else was applied in its place");
-      }
-    };
+    this.#settleWrite = settleWith((call, { index, result }) => {
+      settleResult(call, index, result);
+    });
+    this.#settleForwarded = settleWith((call, { index, bytes }) => {
+      assert(bytes !== null, "calls of other nodes that want a result are refused without encodeResult");
+      call.resolve({ index, bytes });
+    });
   }
 
   /** How many entries this process has proposed for callers. */
@@ -110,7 +108,7 @@ export class Proposer<Command, Result> {
   write(command: Command, options: WriteOptions): Promise<WriteResult<Result>> {
     // Before the command is validated and encoded, which may take long.
     this.#checkWrite(options);
-    return this.encode(command, options, (bytes, rest) => this.writeEncoded(bytes, rest));
+    return this.#parts.encoder.encode(command, options, (bytes, rest) => this.writeEncoded(bytes, rest));
   }
 
   /** Validates and encodes a command that `writeEncoded` is to write, once or several times. */
@@ -127,7 +125,7 @@ export class Proposer<Command, Result> {
   writeEncoded(bytes: Uint8Array, options: WriteOptions): Promise<WriteResult<Result>> {
     const runsHere = this.#checkWrite(options);
     const { session } = options;
-    if (runsHere) return this.#proposeCommand(bytes, session, options);
+    if (runsHere) return this.#proposeCommand(bytes, session, options, this.#settleWrite);
     // The bytes outlive this call: they wait for a leader, may be sent again, and the transport keeps them
     // until they have left. The codec may encode the next command into the same buffer.
     const payload = copyBytes(bytes, "what encode returns");
@@ -137,25 +135,29 @@ export class Proposer<Command, Result> {
       isRepeatable: session !== undefined,
       refusal: this.#resultRefusal,
       decodeReply: (index, reply) => ({ index, result: this.#decodeResult(reply) }),
-      runHere: (rest) => this.writeBytes(payload, session, rest),
+      runHere: (rest) => {
+        this.#checkLeader();
+        return this.#proposeCommand(payload, session, rest, this.#settleWrite);
+      },
     };
     return this.#parts.leaderCalls.forward(forwardable, options);
   }
 
   /**
-   * Writes a command that another node encoded, without forwarding it. Its bytes are checked here again: that
-   * node may run another version of the program, with other limits and another codec.
+   * Writes a command that another node encoded, without forwarding it, and resolves with the encoded result for that
+   * node. The command's bytes are checked here again: the other node may run another version of the program, with
+   * other limits and another codec.
    */
-  writeBytes(
+  writeForwarded(
     bytes: Uint8Array,
     session: SessionCommandId | undefined,
     options: CallOptions,
-  ): Promise<WriteResult<Result>> {
+  ): Promise<EncodedWriteResult> {
     this.#parts.calls.check(options);
     if (session !== undefined) this.#checkSession(session);
     this.#checkLeader();
     this.#parts.encoder.check(bytes);
-    return this.#proposeCommand(bytes, session, options);
+    return this.#proposeCommand(bytes, session, options, this.#settleForwarded);
   }
 
   openSession({ ttlMs = TTL_MS_DEFAULT, ...options }: OpenSessionOptions): Promise<OpenedSession> {
@@ -235,9 +237,8 @@ export class Proposer<Command, Result> {
 
   /** Why a call whose result the state machine gives isn't forwarded; null: it is. */
   get #resultRefusal(): string | null {
-    const { forwardRefusal, codec } = this.#parts;
-    if (forwardRefusal !== null || (codec.encodeResult !== undefined && codec.decodeResult !== undefined))
-      return forwardRefusal;
+    const { forwardRefusal, results } = this.#parts;
+    if (forwardRefusal !== null || results.isAvailable) return forwardRefusal;
     return "this node can't forward writes, because stateMachine.codec has no encodeResult and decodeResult";
   }
 
@@ -248,21 +249,20 @@ export class Proposer<Command, Result> {
     return this.#runsHere();
   }
 
-  #proposeCommand(
+  #proposeCommand<T>(
     command: Uint8Array,
     session: SessionCommandId | undefined,
     options: CallOptions,
-  ): Promise<WriteResult<Result>> {
-    if (session === undefined) return this.#propose(EntryKind.command, command, options, this.#settleWrite);
+    settle: Settle<T, Result>,
+  ): Promise<T> {
+    if (session === undefined) return this.#propose(EntryKind.command, command, options, settle);
     const payload = encodeSessionCommand({ ...session, clock: this.#parts.logClock.read(), command });
-    return this.#propose(EntryKind.sessionCommand, payload, options, this.#settleWrite);
+    return this.#propose(EntryKind.sessionCommand, payload, options, settle);
   }
 
   #decodeResult(bytes: Uint8Array): Result {
-    const { codec } = this.#parts;
-    assert(codec.decodeResult !== undefined, "no call is forwarded that has a result, without decodeResult");
     try {
-      return codec.decodeResult(bytes);
+      return this.#parts.results.decode(bytes);
     } catch (error) {
       throw undecodableResult(error);
     }
@@ -339,6 +339,24 @@ class ProposedEntry<T, Result> implements PendingProposal<Result> {
 
 /** Ends a call with what became of its entry. */
 type Settle<T, Result> = (applied: AppliedEntry<Result>, call: Call<T>) => void;
+
+/** Ends the call of a write; `done` ends it if the command took effect. */
+function settleWith<T, Result>(
+  done: (call: Call<T>, applied: Extract<AppliedEntry<Result>, { readonly type: "done" }>) => void,
+): Settle<T, Result> {
+  return (applied, call) => {
+    switch (applied.type) {
+      case "done":
+        done(call, applied);
+        return;
+      case "rejected":
+        call.reject(applied.error);
+        return;
+      default:
+        throw new ProtocolViolation("a command was proposed, and something else was applied in its place");
+    }
+  };
+}
 
 const PROPOSAL_ENDINGS: CallEndings = {
   onCancel: (cancellation) =>
