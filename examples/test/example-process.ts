@@ -3,12 +3,12 @@ import { spawn, type ChildProcess } from "node:child_process";
 import { once } from "node:events";
 import { mkdtempSync, rmSync } from "node:fs";
 import http from "node:http";
-import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { text } from "node:stream/consumers";
 import { fileURLToPath } from "node:url";
 import { onTestFinished } from "vitest";
+import { freePorts } from "../../packages/kv/test/support/ports.ts";
 
 const EXAMPLES = fileURLToPath(new URL("..", import.meta.url));
 
@@ -55,34 +55,9 @@ export function temporaryDirectory(): string {
   return directory;
 }
 
-// Below the range from which the system takes ports for outgoing connections: one of those could take the port of a
-// process that is down.
-const FIRST = 10_000;
-const END = 32_000;
-let next = FIRST + ((process.pid * 64) % (END - FIRST));
-
 /** "127.0.0.1:port" with ports that are free at the moment. */
 export async function freeAddresses(count: number): Promise<string[]> {
-  const addresses: string[] = [];
-  for (let tries = 0; addresses.length < count && tries < END - FIRST; tries++) {
-    const port = next;
-    next = port + 1 < END ? port + 1 : FIRST;
-    if (await isFree(port)) addresses.push(`127.0.0.1:${port}`);
-  }
-  return addresses;
-}
-
-async function isFree(port: number): Promise<boolean> {
-  const server = createServer();
-  try {
-    server.listen({ host: "127.0.0.1", port, exclusive: true });
-    await once(server, "listening");
-    server.close();
-    await once(server, "close");
-    return true;
-  } catch {
-    return false;
-  }
+  return (await freePorts(count)).map((port) => `127.0.0.1:${port}`);
 }
 
 /** Waits until the condition holds; checks every 20 ms. */

@@ -11,6 +11,7 @@ import {
 } from "./frame-runtime-message.ts";
 import { FrameReader } from "./frame-reader.ts";
 import { encodeMessage, FRAME_HEADER_BYTES } from "./frame.ts";
+import { idArb } from "./test/frame-arbitraries.ts";
 
 const zeros = (count: number): number[] => new Array<number>(count).fill(0);
 const ascii = (text: string): number[] => [...new TextEncoder().encode(text)];
@@ -45,7 +46,6 @@ function decode(frame: Uint8Array): unknown {
   return reader.next();
 }
 
-const idArb = fc.stringMatching(/^[A-Za-z0-9._-]{1,64}$/);
 const idsArb = fc.uniqueArray(idArb, { maxLength: 5 });
 const addressArb = fc.string({ unit: "grapheme", maxLength: 10 });
 const addressesArb = fc.dictionary(idArb, addressArb, { maxKeys: 5, noNullPrototype: true });

@@ -1,5 +1,6 @@
 // A replicated log in two calls: `RaftConfig.make` and `run`. For programs that keep their own state from a
 // stream of committed commands, as those written for raftrs do. `Raft` has everything else.
+import { NODE_ID_PATTERN } from "../codec/config.ts";
 import type { LogIndex, NodeId } from "../core/position.ts";
 import { isDialable, parseAddress } from "../environment/address.ts";
 import { InvalidOptionError, type RaftError } from "../errors.ts";
@@ -177,7 +178,7 @@ function idOfHost(address: string): NodeId {
   }
   const id = `${host.includes(":") ? `-${host.replaceAll(":", "-")}` : host}_${String(port)}`;
   // Compared, so that two notations of one port, or a host name that looks like the form of an IPv6 host, can't collide.
-  if (hostOfId(id) === address && /^[A-Za-z0-9._-]{1,64}$/.test(id)) return id;
+  if (hostOfId(id) === address && NODE_ID_PATTERN.test(id)) return id;
   throw new InvalidOptionError(
     `a host is ${JSON.stringify(address)}; it should be a name or an address and a port, together 64 characters at most, ` +
       'such as "db1.example:3333"',

@@ -8,7 +8,7 @@ import type { ControlMessage } from "../frame-control-message.ts";
 import { RUNTIME_PAYLOAD_BYTES_MAX, type RuntimeMessage } from "../frame-runtime-message.ts";
 import { encodeRecord, EntryKind } from "../record.ts";
 
-const idArb = fc.stringMatching(/^[A-Za-z0-9._-]{1,64}$/);
+export const idArb = fc.stringMatching(/^[A-Za-z0-9._-]{1,64}$/);
 // Below the limits of terms, indexes and rounds, with room for the entries of a message.
 const integerArb = fc.oneof(
   fc.maxSafeNat().map((number) => number % 2 ** 47),
