@@ -18,7 +18,11 @@ const GAUGES: readonly Metric[] = [
   ["pending_entries", "Entries proposed here and not settled", (metrics) => metrics.pendingEntries],
   ["pending_bytes", "Bytes of those entries", (metrics) => metrics.pendingBytes],
   ["pending_reads", "Reads that wait", (metrics) => metrics.pendingReads],
-  ["forwarded_calls", "Calls passed on to the leader and not answered", (metrics) => metrics.forwardedCalls],
+  [
+    "forwarded_calls",
+    "Calls that wait for a leader, or were passed on to it and not answered",
+    (metrics) => metrics.forwardedCalls,
+  ],
 ];
 
 const COUNTERS: readonly Metric[] = [
@@ -28,9 +32,21 @@ const COUNTERS: readonly Metric[] = [
   ["read_rounds_total", "Rounds that those reads took", ({ counters }) => counters.readRounds],
   ["log_writes_total", "Writes to the log", ({ counters }) => counters.logWrites],
   ["log_bytes_total", "Bytes of records written", ({ counters }) => counters.logBytes],
-  ["messages_sent_total", "Messages to other nodes", ({ counters }) => counters.messagesSent],
-  ["messages_dropped_total", "Messages dropped unsent", ({ counters }) => counters.messagesDropped],
-  ["messages_received_total", "Messages received", ({ counters }) => counters.messagesReceived],
+  [
+    "messages_sent_total",
+    "Messages of the Raft algorithm to other nodes",
+    ({ counters }) => counters.messagesSent,
+  ],
+  [
+    "messages_dropped_total",
+    "Of these messages, those dropped unsent",
+    ({ counters }) => counters.messagesDropped,
+  ],
+  [
+    "messages_received_total",
+    "Messages received, forwarded calls and parts of snapshots included",
+    ({ counters }) => counters.messagesReceived,
+  ],
 ];
 
 const ROLES = ["follower", "pre-candidate", "candidate", "leader", "stopped"] as const;

@@ -182,5 +182,6 @@ export interface RaftCounters {
   readonly messagesSent: number;
   /** Raft's messages that could not be sent. */
   readonly messagesDropped: number;
+  /** All messages that arrived, forwarded calls and parts of snapshots included. */
   readonly messagesReceived: number;
 }
