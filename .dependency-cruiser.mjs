@@ -118,7 +118,10 @@ const TESTING_FOLDERS = {
   simulator: ["core", "linearizability", "model"],
 };
 
-/** The simulator's folders, from the bottom up: which others each may import, besides the linearizability checker. */
+/**
+ * The simulator's folders, from the bottom up: which others each may import, besides the linearizability
+ * checker.
+ */
 const SIMULATOR_FOLDERS = {
   plan: [],
   subject: ["plan"],

@@ -1,11 +1,13 @@
 /**
- * Measures the core alone: commands per second that three nodes in one thread commit, without payloads, disks or
- * sockets. Each batch is proposed one command at a time and is committed on all three nodes before the next begins.
+ * Measures the core alone: commands per second that three nodes in one thread commit, without payloads, disks
+ * or sockets. Each batch is proposed one command at a time and is committed on all three nodes before the
+ * next begins.
  *
  *   npm run bench:core -- [--batches 1,16,256,1024] [--seconds 1] [--rounds 5] [--against DIRECTORY]
  *
- * `--against` names another checkout of this repository. Both are then measured in turn (A B A B ...), each in a
- * process of its own, and the ratio of the medians is printed: the machine's speed may drift, the ratio does not.
+ * `--against` names another checkout of this repository. Both are then measured in turn (A B A B ...), each
+ * in a process of its own, and the ratio of the medians is printed: the machine's speed may drift, the ratio
+ * does not.
  */
 import { execFileSync } from "node:child_process";
 import path from "node:path";

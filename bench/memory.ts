@@ -1,9 +1,10 @@
 /**
- * What memory the servers hold under a long load: a cluster of three real server processes, and clients that put values
- * over HTTP, each its next one when the last is answered. Prints the resident memory of each node over time, beside
- * the limits, and fails if a node exceeds its limit.
+ * What memory the servers hold under a long load: a cluster of three real server processes, and clients that
+ * put values over HTTP, each its next one when the last is answered. Prints the resident memory of each node
+ * over time, beside the limits, and fails if a node exceeds its limit.
  *
- * `npm run bench:memory -- [--puts 270000] [--keys 100000] [--bytes 256] [--clients 64] [--samples 10] [--data DIR]`
+ * `npm run bench:memory -- [--puts 270000] [--keys 100000] [--bytes 256] [--clients 64] [--samples 10]
+ * [--data DIR]`
  *
  * Linux only: resident memory is read from /proc.
  */
@@ -170,7 +171,10 @@ async function findLeader(): Promise<ServerNode> {
   throw new Error(`no leader within ${LEADER_TIMEOUT_MS / 1000} s`);
 }
 
-/** One client's connection: a put at a time, over plain sockets, so that the load costs less than the servers' work. */
+/**
+ * One client's connection: a put at a time, over plain sockets, so that the load costs less than the servers'
+ * work.
+ */
 class Connection {
   readonly #socket: Socket;
   #received = "";

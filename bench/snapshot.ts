@@ -1,6 +1,6 @@
 /**
- * How a large state moves to a new node, and what memory that takes: one server of the key-value store is filled, and
- * a second one joins it as a learner while writes go on. Both are real processes on this machine.
+ * How a large state moves to a new node, and what memory that takes: one server of the key-value store is
+ * filled, and a second one joins it as a learner while writes go on. Both are real processes on this machine.
  *
  * `npm run bench:snapshot -- [--mib 1024] [--value-kib 64] [--rate BYTES] [--data DIR]`
  */

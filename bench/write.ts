@@ -1,6 +1,7 @@
 /**
  * The throughput of `Raft.write`: three processes on this machine, each with its log on disk and TCP between
- * them, and W writers at once in the leader's process, each writing its next command when the last is applied.
+ * them, and W writers at once in the leader's process, each writing its next command when the last is
+ * applied.
  *
  * `npm run bench -- [--writers 1,16,256] [--seconds 5] [--bytes 256] [--rounds 3] [--data DIR]`
  */

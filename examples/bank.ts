@@ -1,19 +1,23 @@
-// A replicated bank: accounts, transfers that may be refused, and an HTTP server on every node that takes each request,
-// whichever node leads. A client numbers its requests in a session, so it may repeat them and no money moves twice.
-// docs/guide/bank.md builds this program step by step.
+// A replicated bank: accounts, transfers that may be refused, and an HTTP server on every node that takes
+// each request, whichever node leads. A client numbers its requests in a session, so it may repeat them and
+// no money moves twice. docs/guide/bank.md builds this program step by step.
 //
-// Start it three times, each as another member, with the node's id, its directory, its HTTP port and the members:
+// Start it three times, each as another member, with the node's id, its directory, its HTTP port and the
+// members:
 //
-//   node --conditions=source examples/bank.ts a data/a 8001 a=127.0.0.1:7001 b=127.0.0.1:7002 c=127.0.0.1:7003
-//   node --conditions=source examples/bank.ts b data/b 8002 a=127.0.0.1:7001 b=127.0.0.1:7002 c=127.0.0.1:7003
-//   node --conditions=source examples/bank.ts c data/c 8003 a=127.0.0.1:7001 b=127.0.0.1:7002 c=127.0.0.1:7003
+//   node --conditions=source examples/bank.ts a data/a 8001 a=127.0.0.1:7001 b=127.0.0.1:7002
+//   c=127.0.0.1:7003 node --conditions=source examples/bank.ts b data/b 8002 a=127.0.0.1:7001
+//   b=127.0.0.1:7002 c=127.0.0.1:7003 node --conditions=source examples/bank.ts c data/c 8003
+//   a=127.0.0.1:7001 b=127.0.0.1:7002 c=127.0.0.1:7003
 import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
 
 import { isRaftError, Raft, RaftError, type StandardSchema, type StateMachine } from "keelson";
 
 // --- The state machine ---------------------------------------------------------------------------
 
-/** What clients ask for. Amounts are whole cents, because fractions of binary numbers don't add up exactly. */
+/**
+ * What clients ask for. Amounts are whole cents, because fractions of binary numbers don't add up exactly.
+ */
 type Command =
   | { readonly type: "open"; readonly account: string; readonly amount: number }
   | { readonly type: "transfer"; readonly from: string; readonly to: string; readonly amount: number };
@@ -41,7 +45,9 @@ class Bank implements StateMachine<Command, Answer> {
     return { type: "done", balance: amount };
   }
 
-  /** Checks everything before it changes anything, so a refused transfer leaves both accounts as they were. */
+  /**
+   * Checks everything before it changes anything, so a refused transfer leaves both accounts as they were.
+   */
   #transfer(from: string, to: string, amount: number): Answer {
     const source = this.#balances.get(from);
     const target = this.#balances.get(to);
@@ -81,7 +87,9 @@ function refused(reason: string): Answer {
 
 // --- The commands that are let in ----------------------------------------------------------------
 
-/** Checks what clients send before it gets into the log. Zod, Valibot or ArkType would make such a schema too. */
+/**
+ * Checks what clients send before it gets into the log. Zod, Valibot or ArkType would make such a schema too.
+ */
 const commandSchema: StandardSchema<Command> = {
   "~standard": {
     version: 1,
@@ -153,8 +161,8 @@ async function postSession(): Promise<Reply> {
 }
 
 /**
- * A client sends request `number` of its session until it has an answer, and only then the next number. So the number
- * is also the lowest one that it has no answer for.
+ * A client sends request `number` of its session until it has an answer, and only then the next number. So
+ * the number is also the lowest one that it has no answer for.
  */
 async function postCommand(body: unknown): Promise<Reply> {
   if (!isRecord(body)) return { status: 400, body: { error: "the body is no JSON object" } };

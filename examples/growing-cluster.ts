@@ -61,7 +61,8 @@ await a.raft.initialize({ a: "a:1" });
 await a.raft.snapshot();
 assert.ok(a.raft.metrics().firstIndex > 90, "what the snapshot covers is forgotten");
 
-// New nodes are opened empty. They are learners until they have caught up, here from the snapshot, and voters then.
+// New nodes are opened empty. They are learners until they have caught up, here from the snapshot, and voters
+// then.
 const b = await open("b");
 const c = await open("c");
 await a.raft.changeMembership({ add: { b: "b:1", c: "c:1" } });

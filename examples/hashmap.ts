@@ -1,8 +1,10 @@
-// A map that several servers keep: JSON values by key, to get, put, and compare and set. Server and client in one file.
+// A map that several servers keep: JSON values by key, to get, put, and compare and set. Server and client in
+// one file.
 //
 //   node --conditions=source examples/hashmap.ts --help
 //
-// `HashMap` is all that a replicated state needs. Below it: the server, a node with a small HTTP interface, and the client.
+// `HashMap` is all that a replicated state needs. Below it: the server, a node with a small HTTP interface,
+// and the client.
 import { once } from "node:events";
 import { createServer, type IncomingMessage } from "node:http";
 import { json } from "node:stream/consumers";

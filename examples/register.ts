@@ -1,8 +1,10 @@
-// A register that several servers keep: one JSON value, to get, put, and compare and set. Server and client in one file.
+// A register that several servers keep: one JSON value, to get, put, and compare and set. Server and client
+// in one file.
 //
 //   node --conditions=source examples/register.ts --help
 //
-// `Register` is all that a replicated state needs. Below it: the server, a node with a small HTTP interface, and the client.
+// `Register` is all that a replicated state needs. Below it: the server, a node with a small HTTP interface,
+// and the client.
 import { once } from "node:events";
 import { createServer, type IncomingMessage } from "node:http";
 import { json } from "node:stream/consumers";

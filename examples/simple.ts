@@ -1,7 +1,8 @@
-// A replicated log, and nothing else: each host appends commands, and every host gets all of them in the same order.
+// A replicated log, and nothing else: each host appends commands, and every host gets all of them in the same
+// order.
 //
-// Start it three times, each as another of the hosts. Stop one of them with Ctrl-C and start it again: it gets what it has
-// missed. What is in `raft-data` beside this file stays; remove it to begin anew.
+// Start it three times, each as another of the hosts. Stop one of them with Ctrl-C and start it again: it
+// gets what it has missed. What is in `raft-data` beside this file stays; remove it to begin anew.
 //
 //   node --conditions=source examples/simple.ts 127.0.0.1:3333
 //   node --conditions=source examples/simple.ts 127.0.0.1:3334

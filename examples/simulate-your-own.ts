@@ -1,9 +1,10 @@
 // Simulate your own state machine: whole clusters of it, their clients, and everything that goes wrong.
 //
 // The nodes are real: the algorithm, the runtime, the log on disk and the transport run as they are, on a
-// simulated clock, network and disk, in one thread. A seed decides everything, so a run that fails can be
-// run again, and made smaller. You say what to replicate (a state machine), what clients ask of it, and what it
-// would do if there were one copy and no faults (a model). The simulator says whether the cluster can be told from that.
+// simulated clock, network and disk, in one thread. A seed decides everything, so a run that fails can be run
+// again, and made smaller. You say what to replicate (a state machine), what clients ask of it, and what it
+// would do if there were one copy and no faults (a model). The simulator says whether the cluster can be told
+// from that.
 //
 //   node --conditions=source examples/simulate-your-own.ts [SEED]
 import assert from "node:assert/strict";

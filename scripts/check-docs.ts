@@ -27,8 +27,8 @@ async function namesOf(patterns: readonly string[]): Promise<string[]> {
 }
 
 /**
- * Blocks of Markdown stand alone: a reader copies them whole. Except quotes from examples/, whose first line names the
- * file: tsc -b compiles the file, and docs.test.ts compares the quote with it.
+ * Blocks of Markdown stand alone: a reader copies them whole. Except quotes from examples/, whose first line
+ * names the file: tsc -b compiles the file, and docs.test.ts compares the quote with it.
  */
 async function blocksOfPapers(): Promise<Map<string, string>> {
   const blocks = new Map<string, string>();

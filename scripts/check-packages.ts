@@ -77,8 +77,8 @@ async function useAll(archive: string, manifest: Manifest, directory: string): P
 }
 
 /**
- * Runs the programs of the documents as a reader would: in a folder of their own, into which the archives were
- * installed by npm. Compares what they print with the page.
+ * Runs the programs of the documents as a reader would: in a folder of their own, into which the archives
+ * were installed by npm. Compares what they print with the page.
  */
 async function runDocPrograms(archives: readonly string[], directory: string): Promise<void> {
   const programs = await programsOf(root);

@@ -4,8 +4,8 @@
 //   --tests-report FILE     all but the tests, whose results are taken from vitest's JSON report;
 //   --tests-exit CODE       and from its exit code
 //
-// The last line printed is "N passed, N failed", and ", N skipped" if a check lacks what it needs on this machine:
-// test cases and checks together.
+// The last line printed is "N passed, N failed", and ", N skipped" if a check lacks what it needs on this
+// machine: test cases and checks together.
 import { readFile } from "node:fs/promises";
 import path from "node:path";
 import { parseArgs } from "node:util";

@@ -1,8 +1,9 @@
 // Finds the programs in the Markdown files.
 //
-// A program is a block of TypeScript whose first line is a comment with a file's name, `// counter.ts`. Blocks
-// `console` of the same document show its runs: a line `$ node counter.ts`, then what it prints, up to the next `$`
-// or the end of the block. All other blocks of TypeScript are excerpts, which check-docs.ts compiles.
+// A program is a block of TypeScript whose first line is a comment with a file's name, `// counter.ts`.
+// Blocks `console` of the same document show its runs: a line `$ node counter.ts`, then what it prints, up to
+// the next `$` or the end of the block. All other blocks of TypeScript are excerpts, which check-docs.ts
+// compiles.
 import { glob, readFile } from "node:fs/promises";
 import path from "node:path";
 

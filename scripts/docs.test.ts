@@ -1,6 +1,6 @@
-// Checks the documents: a name in backticks beside a link to a source file, as in "`propose` in [...](...)" or
-// "[...](...) `propose`", must stand in that file; a link's anchor must exist; a quote from examples/ must be as it is there; and the glossary must be
-// in order.
+// Checks the documents: a name in backticks beside a link to a source file, as in "`propose` in [...](...)"
+// or "[...](...) `propose`", must stand in that file; a link's anchor must exist; a quote from examples/ must
+// be as it is there; and the glossary must be in order.
 import { execFileSync } from "node:child_process";
 import { existsSync, readFileSync } from "node:fs";
 import path from "node:path";
@@ -74,7 +74,9 @@ function anchorLinksOf(document: string): { readonly target: string; readonly an
   );
 }
 
-/** A block of TypeScript that quotes a file of examples/: its first line is a comment with the file's path. */
+/**
+ * A block of TypeScript that quotes a file of examples/: its first line is a comment with the file's path.
+ */
 const QUOTE = /^```ts\n\/\/ (examples\/[\w-]+\.ts)\n(.*?)^```$/gms;
 /** A line of a quote that stands for lines which are left out. */
 const LEFT_OUT = /^ *\/\/ \.\.\.\n/m;

@@ -1,13 +1,14 @@
-// `npm run hostile`: a running cluster against clients that behave badly, one attack of the table after another.
+// `npm run hostile`: a running cluster against clients that behave badly, one attack of the table after
+// another.
 //
 //   --short            the attacks marked for CI, with less of what takes time
 //   --only TEXT        the attacks whose port and name contain the text
 //   --list             the table, without running it
 //   --hold SECONDS     how long the attackers keep their connections (default 10; with --short 3)
 //
-// Each attack hits the leader. Meanwhile an honest client writes and reads. After each, the leader must still lead in
-// the same term, the honest client must have been served, and the memory must have stayed below the limit and returned
-// to normal. Exits with 0 only if all that held. Needs Linux, for /proc.
+// Each attack hits the leader. Meanwhile an honest client writes and reads. After each, the leader must still
+// lead in the same term, the honest client must have been served, and the memory must have stayed below the
+// limit and returned to normal. Exits with 0 only if all that held. Needs Linux, for /proc.
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
@@ -23,8 +24,8 @@ import { pause, residentMib, Victims } from "./hostile/victims.ts";
  */
 const PEAK_MIB_MAX = 500;
 /**
- * Memory after an attack, compared to before the first: within this. V8 keeps some of its heap, and the allocator what
- * was in small pieces. Later attacks are held to the same limit, so it doesn't add up.
+ * Memory after an attack, compared to before the first: within this. V8 keeps some of its heap, and the
+ * allocator what was in small pieces. Later attacks are held to the same limit, so it doesn't add up.
  */
 const NORMAL_MIB = 60;
 const NORMAL_MS_MAX = 60_000;

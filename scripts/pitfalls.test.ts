@@ -1,4 +1,5 @@
-// Checks that docs/design/pitfalls.md defines every code of a pitfall or an invariant that the repository cites.
+// Checks that docs/design/pitfalls.md defines every code of a pitfall or an invariant that the repository
+// cites.
 import { execFileSync } from "node:child_process";
 import { existsSync, readFileSync } from "node:fs";
 import path from "node:path";
@@ -8,10 +9,15 @@ import { BUGS } from "./zoo/bugs.ts";
 const root = path.join(import.meta.dirname, "..");
 const PAGE = "docs/design/pitfalls.md";
 
-/** A pitfall's code, without the letter of a variant: not a part of a word, a percent-encoded byte or a range. */
+/**
+ * A pitfall's code, without the letter of a variant: not a part of a word, a percent-encoded byte or a range.
+ */
 const CITED = /(?<![\w%#@./-])((?:[CDEKLMOQRSTWXZ]|KV)\d{1,2})[a-z]?(?![\w%])/g;
 
-/** How a checker reports that an invariant is broken: `new Violation("ES", ...)` or `fact(holds, "ES", () => ...)`. */
+/**
+ * How a checker reports that an invariant is broken: `new Violation("ES", ...)` or `fact(holds, "ES", () =>
+ * ...)`.
+ */
 const REPORTED = /\b[vV]iolation\(\s*"([A-Z]{2,8})"|"([A-Z]{2,8})",\s*\(\) =>/g;
 
 function read(file: string): string {

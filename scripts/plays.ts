@@ -1,6 +1,7 @@
 /**
- * Performs the plays of the core (`packages/keelson/src/core/plays/`) and compares what the cores do with what the files
- * say: `npm run plays`. With `--update`, writes the files anew; review the difference as you would review code.
+ * Performs the plays of the core (`packages/keelson/src/core/plays/`) and compares what the cores do with
+ * what the files say: `npm run plays`. With `--update`, writes the files anew; review the difference as you
+ * would review code.
  */
 import { readdirSync, readFileSync, writeFileSync } from "node:fs";
 import path from "node:path";

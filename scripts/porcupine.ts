@@ -1,6 +1,7 @@
 /**
- * Checks histories with Porcupine, a linearizability checker that this project did not write, and compares its
- * verdicts with our own checker's: `npm run porcupine -- --help`. Without Go, one line says that it was skipped.
+ * Checks histories with Porcupine, a linearizability checker that this project did not write, and compares
+ * its verdicts with our own checker's: `npm run porcupine -- --help`. Without Go, one line says that it was
+ * skipped.
  */
 import { mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -157,8 +158,8 @@ class PorcupineCheck {
   }
 
   /**
-   * Has histories checked, and prints their count. `verdictOf` is the verdict that a file must have; null: the one
-   * that our own checker gives.
+   * Has histories checked, and prints their count. `verdictOf` is the verdict that a file must have; null:
+   * the one that our own checker gives.
    */
   async #check(
     group: string,

@@ -1,5 +1,5 @@
-// Runs every program in examples/ that checks its own result and exits with 0 if it is right. Those that run until they
-// are stopped have a test in examples/test instead.
+// Runs every program in examples/ that checks its own result and exits with 0 if it is right. Those that run
+// until they are stopped have a test in examples/test instead.
 import { readdir } from "node:fs/promises";
 import path from "node:path";
 

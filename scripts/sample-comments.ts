@@ -1,6 +1,6 @@
 /**
- * Draws comments at random from the sources, tests left out, for a check of readability: someone who hasn't worked on a
- * file explains its comment from the comment and the file alone.
+ * Draws comments at random from the sources, tests left out, for a check of readability: someone who hasn't
+ * worked on a file explains its comment from the comment and the file alone.
  *
  *   npm run comments -- [--seed 1] [--count 20]
  */

@@ -1,7 +1,7 @@
 /**
- * Runs the simulator over many seeds: `npm run sim -- --seeds N [--from S] [--minutes M] [--jobs J]`, or one of
- * them again: `npm run sim -- --replay SEED [--trace FILE]`. With `--store kv` the server's state machine is
- * replicated. `--histories DIR` keeps what the clients called and were told, for other programs to check.
+ * Runs the simulator over many seeds: `npm run sim -- --seeds N [--from S] [--minutes M] [--jobs J]`, or one
+ * of them again: `npm run sim -- --replay SEED [--trace FILE]`. With `--store kv` the server's state machine
+ * is replicated. `--histories DIR` keeps what the clients called and were told, for other programs to check.
  * Exits with 0 only if every invariant held.
  */
 import { writeFileSync } from "node:fs";
@@ -53,8 +53,8 @@ async function serveSeeds(): Promise<void> {
   const { store, histories } = workerData as Task;
   const { planOf, simulate, formatHistory } = await import("keelson/testing");
   const subject = await subjectOf(store);
-  // Errors are normal in these runs, and a stack trace costs more than most of the calls that fail. A seed that
-  // breaks an invariant is run again by `replay`, in a thread that has them.
+  // Errors are normal in these runs, and a stack trace costs more than most of the calls that fail. A seed
+  // that breaks an invariant is run again by `replay`, in a thread that has them.
   Error.stackTraceLimit = 0;
   parentPort?.on("message", (seed: number) => {
     void simulate(planOf(seed), { subject }).then((result) => {

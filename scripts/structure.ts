@@ -1,6 +1,6 @@
 /**
- * Measures the shape of the sources: files per folder, import cycles (type imports included), imports between folders,
- * and the longest constructors and functions. Tests are left out.
+ * Measures the shape of the sources: files per folder, import cycles (type imports included), imports between
+ * folders, and the longest constructors and functions. Tests are left out.
  *
  *   npm run structure -- [--root DIRECTORY] [--top 5]
  *

@@ -3,7 +3,10 @@ export interface Tally {
   readonly failed: number;
 }
 
-/** What a check prints, alone at the beginning of a line, if this machine lacks what it needs: it checked nothing. */
+/**
+ * What a check prints, alone at the beginning of a line, if this machine lacks what it needs: it checked
+ * nothing.
+ */
 export const SKIPPED = "SKIPPED:";
 
 /** Whether a check that exited with 0 checked nothing. It counts as skipped, and never as passed. */

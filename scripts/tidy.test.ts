@@ -7,6 +7,8 @@ import { describe, expect, it } from "vitest";
 
 const root = path.join(import.meta.dirname, "..");
 const LINES_MAX = 700;
+/** Characters in a line of a comment, as in a line of code (prettier's `printWidth`). */
+const COMMENT_LINE_MAX = 110;
 
 /** Files that may be longer, each with the reason. */
 const LONG_FILES: Readonly<Record<string, string>> = {};
@@ -73,6 +75,19 @@ describe("files", () => {
       (name) => !FILES.includes(name) || linesOf(name).length <= LINES_MAX,
     );
     expect(short).toEqual([]);
+  });
+
+  it("have no longer lines in comments than in code", () => {
+    // Tables and code samples can't be broken; a long address can't either.
+    const unbreakable = /^\s*\* (\||const |```)|https?:\/\//;
+    const long = CODE.flatMap((name) =>
+      linesOf(name)
+        .map((line, at) => ({ line, where: `${name}:${String(at + 1)}` }))
+        .filter(({ line }) => /^\s*(\/\*|\*|\/\/)/.test(line) && !unbreakable.test(line))
+        .filter(({ line }) => line.length > COMMENT_LINE_MAX)
+        .map(({ where }) => where),
+    );
+    expect(long, `over ${COMMENT_LINE_MAX} characters: break these lines`).toEqual([]);
   });
 
   it("contain no path of a developer's machine", () => {

@@ -1,6 +1,6 @@
 /**
- * Tortures a cluster of real servers: `npm run torture -- --minutes M`. Clients write and read through
- * kills, pauses, cuts a full disk and changes of members; every answer is checked. Exits with 0 only if all held.
+ * Tortures a cluster of real servers: `npm run torture -- --minutes M`. Clients write and read through kills,
+ * pauses, cuts a full disk and changes of members; every answer is checked. Exits with 0 only if all held.
  */
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";

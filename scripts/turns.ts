@@ -1,11 +1,11 @@
 /**
- * Prints the longest turns of the event loop for each part of a server's work at its documented limits. While a turn
- * lasts, a leader sends no heartbeats; none should take more than 20 ms (Z19).
+ * Prints the longest turns of the event loop for each part of a server's work at its documented limits. While
+ * a turn lasts, a leader sends no heartbeats; none should take more than 20 ms (Z19).
  *
  * `npm run bench:turns -- [--only TEXT] [--rounds 3]`
  *
- * For each part the shortest of the rounds counts: a busy machine makes turns longer. Processor time is that of the
- * thread alone (Node 24), so other processes disturb it less.
+ * For each part the shortest of the rounds counts: a busy machine makes turns longer. Processor time is that
+ * of the thread alone (Node 24), so other processes disturb it less.
  */
 import { cpus } from "node:os";
 import { parseArgs } from "node:util";

@@ -70,8 +70,9 @@ export async function until(what: string, condition: () => boolean, timeoutMs = 
 }
 
 /**
- * Listens at `address`, and passes requests of the examples' clients on to the server `to`. Cuts the connection instead
- * of passing on the first answer to each type of request. Returns the types of the requests, as they come.
+ * Listens at `address`, and passes requests of the examples' clients on to the server `to`. Cuts the
+ * connection instead of passing on the first answer to each type of request. Returns the types of the
+ * requests, as they come.
  */
 export async function losesFirstAnswers(address: string, to: string): Promise<string[]> {
   const seen: string[] = [];

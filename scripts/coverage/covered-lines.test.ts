@@ -20,7 +20,9 @@ class Counter {
 }
 `;
 
-/** As V8 tells it, after \`half(0)\`: the function, what it left out, and the function that was never called. */
+/**
+ * As V8 tells it, after \`half(0)\`: the function, what it left out, and the function that was never called.
+ */
 function ranges() {
   const rangeOf = (from: string, to: string, count: number) => {
     const startOffset = SOURCE.indexOf(from);

@@ -16,9 +16,9 @@ export interface FileCoverage {
 }
 
 /**
- * What ran. Only lines count on which a statement begins: comments, types and braces do not. As with other tools, a
- * line is covered if any statement that begins on it ran; `if (bad) throw ...` is one covered line and,
- * if it never was bad, one of two statements. Methods with a name in `leftOut` do not count at all.
+ * What ran. Only lines count on which a statement begins: comments, types and braces do not. As with other
+ * tools, a line is covered if any statement that begins on it ran; `if (bad) throw ...` is one covered line
+ * and, if it never was bad, one of two statements. Methods with a name in `leftOut` do not count at all.
  */
 export function coverageOf(
   source: string,

@@ -64,8 +64,8 @@ export async function exploreBreaks(
 }
 
 /**
- * Puts each of the zoo's bugs that are in the core alone back, and runs the short searches, until one finds it. Returns
- * the number of bugs that a search found.
+ * Puts each of the zoo's bugs that are in the core alone back, and runs the short searches, until one finds
+ * it. Returns the number of bugs that a search found.
  */
 export async function exploreZoo(codes: readonly string[] | null): Promise<number> {
   const bugs = BUGS.filter(

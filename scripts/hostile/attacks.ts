@@ -1,6 +1,6 @@
 /**
- * The table of attacks. To add one, add an entry: a name, the port, what it does, and, if it must have no effect, how
- * that is seen. All else is checked for each attack by `hostile.ts`.
+ * The table of attacks. To add one, add an entry: a name, the port, what it does, and, if it must have no
+ * effect, how that is seen. All else is checked for each attack by `hostile.ts`.
  */
 import { encodeControlMessage } from "keelson/codec";
 
@@ -47,7 +47,10 @@ function repeat(text: string, bytes: number): string {
   return text.repeat(Math.ceil(bytes / text.length));
 }
 
-/** Requests that a page makes a browser send without asking the server: by image, form, link, or no-cors `fetch`. */
+/**
+ * Requests that a page makes a browser send without asking the server: by image, form, link, or no-cors
+ * `fetch`.
+ */
 const PAGE_HEADERS: readonly string[] = [
   "Host: 127.0.0.1\r\nSec-Fetch-Site: cross-site\r\nSec-Fetch-Mode: no-cors\r\nUser-Agent: Mozilla/5.0\r\n",
   "Host: 127.0.0.1\r\nOrigin: http://evil.example\r\nUser-Agent: Mozilla/5.0\r\n",
@@ -335,7 +338,9 @@ const LINE: readonly Attack[] = [
   },
 ];
 
-/** Handshakes of a node that was never a member: whole, half, too long, of another cluster, to another node. */
+/**
+ * Handshakes of a node that was never a member: whole, half, too long, of another cluster, to another node.
+ */
 function handshakes(clusterId: string, to: string): readonly Buffer[] {
   const from = { id: "stranger", storeId: "s", info: "", address: "127.0.0.1:1", priority: 0 };
   const hello = { type: "hello", versionMin: 1, versionMax: 1, clusterId, from, to } as const;

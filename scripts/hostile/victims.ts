@@ -10,15 +10,15 @@ const HOST = "127.0.0.1";
 const START_MS_MAX = 30_000;
 const POLL_MS = 100;
 /**
- * Descriptors of each node: few, as in many containers, so that idle clients are an attack too. The limit is the hard
- * one as well, which Node can't raise.
+ * Descriptors of each node: few, as in many containers, so that idle clients are an attack too. The limit is
+ * the hard one as well, which Node can't raise.
  */
 const DESCRIPTORS = 512;
 
 /**
- * Makes glibc return what is freed of 128 KiB or more to the operating system, as docs/operations.md recommends. By
- * default glibc raises this limit when large values are freed, and then keeps hundreds of MiB for reuse, in which a
- * leak would not be noticed.
+ * Makes glibc return what is freed of 128 KiB or more to the operating system, as docs/operations.md
+ * recommends. By default glibc raises this limit when large values are freed, and then keeps hundreds of MiB
+ * for reuse, in which a leak would not be noticed.
  */
 const ALLOCATOR = "MALLOC_MMAP_THRESHOLD_=131072";
 

@@ -72,8 +72,8 @@ export function listSurvivors(report: MutationReport): string[] {
 }
 
 /**
- * `text` with the figures of `tallies` in its table. Files without new figures keep their old ones, unless they
- * don't exist any more.
+ * `text` with the figures of `tallies` in its table. Files without new figures keep their old ones, unless
+ * they don't exist any more.
  */
 export function replaceTable(
   text: string,

@@ -1,7 +1,7 @@
 /**
  * Puts a bug of the zoo back and writes a history that it spoils: `node buggy-history.ts CODE FILE
- * SEEDS_MAX`. Simulates seed after seed until our own checker refuses a history, and prints that seed. A process of
- * its own, because the patched modules stay loaded.
+ * SEEDS_MAX`. Simulates seed after seed until our own checker refuses a history, and prints that seed. A
+ * process of its own, because the patched modules stay loaded.
  */
 import { writeFileSync } from "node:fs";
 import path from "node:path";

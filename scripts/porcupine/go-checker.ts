@@ -8,7 +8,10 @@ import path from "node:path";
 import { run } from "../commands.ts";
 import type { Kind } from "./random-histories.ts";
 
-/** The first build on a machine downloads one module and compiles Go's own library: a minute on a slow machine. */
+/**
+ * The first build on a machine downloads one module and compiles Go's own library: a minute on a slow
+ * machine.
+ */
 const BUILD_SECONDS_MAX = 300;
 /** For all histories of a call; the program has its own limits for each key. */
 const CHECK_SECONDS_MAX = 3600;

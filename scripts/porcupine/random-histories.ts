@@ -1,7 +1,7 @@
 /**
  * Makes small histories by chance, most of them linearizable and many not: for comparing the verdicts of two
- * checkers. A history begins as an execution, with calls that overlap and outcomes that are lost, on a store that
- * in a third of them has a bug. Then, in most of them, answers are replaced, or calls are moved in time.
+ * checkers. A history begins as an execution, with calls that overlap and outcomes that are lost, on a store
+ * that in a third of them has a bug. Then, in most of them, answers are replaced, or calls are moved in time.
  */
 import type {
   KeyValueInput,
@@ -27,7 +27,10 @@ const VALUES = ["u", "v", "w"];
 /** Many: a mistake is often none, because unknown outcomes and calls that overlap explain it. */
 const MISTAKES_MAX = 4;
 
-/** Of a store that has a bug: the share of its conditions that are decided wrongly, and of its changes that are lost. */
+/**
+ * Of a store that has a bug: the share of its conditions that are decided wrongly, and of its changes that
+ * are lost.
+ */
 const WRONG_ANSWERS = 0.2;
 
 /** How a call went, decided before it is known what it answers. */

@@ -1,12 +1,12 @@
 /**
- * The database of the simulation: an ordered map on simulated files that promises what LevelDB does and no more
- * (`packages/kv/src/store/level-database.ts` lists it, with LevelDB's source).
+ * The database of the simulation: an ordered map on simulated files that promises what LevelDB does and no
+ * more (`packages/kv/src/store/level-database.ts` lists it, with LevelDB's source).
  *
- * As in LevelDB, a batch goes into the newest log file and into the memtable. When the memtable is full, the next
- * write begins another of each, and closes the old log file without a sync. The older memtable is then written
- * to a table, with a sync, and the manifest says so, with a sync. LevelDB does that in the background; here it
- * happens as late as LevelDB permits, when the newer memtable is full too. So whatever is unsynced in the newest
- * two log files may be lost in a power cut, batch by batch.
+ * As in LevelDB, a batch goes into the newest log file and into the memtable. When the memtable is full, the
+ * next write begins another of each, and closes the old log file without a sync. The older memtable is then
+ * written to a table, with a sync, and the manifest says so, with a sync. LevelDB does that in the
+ * background; here it happens as late as LevelDB permits, when the newer memtable is full too. So whatever is
+ * unsynced in the newest two log files may be lost in a power cut, batch by batch.
  *
  * | file         | content                                                                                  |
  * | ------------ | ---------------------------------------------------------------------------------------- |
@@ -20,7 +20,10 @@ import { crc32 } from "node:zlib";
 import type { Environment } from "keelson";
 import { DatabaseCorruption, DatabaseDamagedError, type Database, type DatabaseOperation } from "keelson-kv";
 
-/** What a disk writes as a whole or not at all; each batch begins at a multiple of it, so that losing one damages no other. */
+/**
+ * What a disk writes as a whole or not at all; each batch begins at a multiple of it, so that losing one
+ * damages no other.
+ */
 const SECTOR_BYTES = 512;
 
 // A batch in a file, all numbers little-endian, filled up to whole sectors:
@@ -35,7 +38,9 @@ const OPERATION_BYTES = 7;
 const DELETE = 0;
 const PUT = 1;
 
-/** What an operation takes in a memtable besides its key and value (`BATCH_MEMORY_BYTES_MIN` of the server). */
+/**
+ * What an operation takes in a memtable besides its key and value (`BATCH_MEMORY_BYTES_MIN` of the server).
+ */
 const MEMTABLE_OVERHEAD_BYTES = 2 + 8 + 16;
 
 type Files = Environment["files"];
@@ -72,8 +77,8 @@ export class LossyDatabase implements Database {
   readonly #writeBufferBytes: number;
   readonly #entries: Entries;
   /**
-   * Places where a batch follows that is not the next: what lies between is lost; and tables that are damaged. As found on opening, and in openings
-   * before: what was found is in a table since.
+   * Places where a batch follows that is not the next: what lies between is lost; and tables that are
+   * damaged. As found on opening, and in openings before: what was found is in a table since.
    */
   readonly holes: number;
   /** Of the last batch. */
@@ -199,7 +204,10 @@ export class LossyDatabase implements Database {
     await this.#manifest.close();
   }
 
-  /** Flips a bit in what reads give of a value under a key with this first byte, while `isSeen`. False: there is no such key. */
+  /**
+   * Flips a bit in what reads give of a value under a key with this first byte, while `isSeen`. False: there
+   * is no such key.
+   */
   spoil(prefix: number, random: () => number, isSeen: () => boolean): boolean {
     const first = String.fromCharCode(prefix);
     const keys = [...this.#entries.keys()].filter((key) => key.startsWith(first)).sort();
@@ -213,7 +221,10 @@ export class LossyDatabase implements Database {
     return true;
   }
 
-  /** From now on reads don't find a key with this first byte, as if a table's index were damaged. False: there is none. */
+  /**
+   * From now on reads don't find a key with this first byte, as if a table's index were damaged. False: there
+   * is none.
+   */
   hide(prefix: number, random: () => number): boolean {
     const first = String.fromCharCode(prefix);
     const keys = [...this.#entries.keys()].filter((key) => key.startsWith(first)).sort();

@@ -1,6 +1,8 @@
 import type { MakeSubject } from "keelson/testing";
 
-/** What `npm run sim` can replicate: the simulation's own store, or the state machine of the key-value server. */
+/**
+ * What `npm run sim` can replicate: the simulation's own store, or the state machine of the key-value server.
+ */
 export const STORES = ["sim", "kv"] as const;
 export type Store = (typeof STORES)[number];
 

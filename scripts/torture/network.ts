@@ -12,8 +12,8 @@ export type LinkCondition =
   { readonly type: "cut" } | { readonly type: "stall" } | { readonly type: "slow"; readonly delayMs: number };
 
 /**
- * Where a node runs: a place has an address and a directory, and room for one node at a time. The first node of a place
- * has its name; the id of a later one is the name and a number, as n3.2.
+ * Where a node runs: a place has an address and a directory, and room for one node at a time. The first node
+ * of a place has its name; the id of a later one is the name and a number, as n3.2.
  */
 export function placeOf(id: string): string {
   return id.split(".")[0] ?? id;

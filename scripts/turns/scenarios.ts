@@ -68,7 +68,8 @@ export const SCENARIOS: readonly Scenario[] = [
         measured(async () => {
           const session = await server.raft.beginSession();
           for (let at = 0; at < 200; at++) await put(server, at);
-          // Every entry of a session removes a part; without any, the leader's own entries do it every few seconds.
+          // Every entry of a session removes a part; without any, the leader's own entries do it every few
+          // seconds.
           for (let at = 0; server.raft.metrics().sessions.open > 1; at++) {
             if (at > 1000) throw new Error("the sessions do not expire");
             await server.raft.endSession(session.id).catch(() => undefined);

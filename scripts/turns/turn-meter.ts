@@ -6,7 +6,9 @@ const TICK_MS = 1;
 
 /** The longest turns while a meter ran, in milliseconds. */
 export interface Turns {
-  /** By Node's histogram of event loop delays. Includes the time in which other processes had the processor. */
+  /**
+   * By Node's histogram of event loop delays. Includes the time in which other processes had the processor.
+   */
   readonly longestMs: number;
   /** Processor time of this thread alone, between two ticks; null: this version of Node can't tell. */
   readonly longestCpuMs: number | null;

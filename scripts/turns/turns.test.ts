@@ -5,7 +5,9 @@ import { SCENARIOS, TURN_MS_MAX } from "./scenarios.ts";
 // As `keelson serve` does: a large young generation is collected in longer pauses.
 keepYoungGenerationSmall();
 
-/** Other processes and garbage collections make single turns longer than they are: the best attempt counts. */
+/**
+ * Other processes and garbage collections make single turns longer than they are: the best attempt counts.
+ */
 const ATTEMPTS_MAX = 4;
 
 describe("no turn of the event loop of a server at its limits is too long (Z19)", () => {

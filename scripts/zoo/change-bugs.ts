@@ -1,8 +1,8 @@
 import type { Bug } from "./bug.ts";
 
 /**
- * Bugs of changes across leaders: of what a leader does in its first turn over what its predecessor left, and of
- * voters whose own configuration is older than the candidate's.
+ * Bugs of changes across leaders: of what a leader does in its first turn over what its predecessor left, and
+ * of voters whose own configuration is older than the candidate's.
  */
 export const CHANGE_BUGS: readonly Bug[] = [
   {

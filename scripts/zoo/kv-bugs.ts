@@ -2,7 +2,10 @@ import type { Bug } from "./bug.ts";
 
 const STATE_MACHINE = "../../kv/src/store/state-machine.ts";
 
-/** Bugs in the state machine of the key-value server; the simulator looks for them with that state machine in it. */
+/**
+ * Bugs in the state machine of the key-value server; the simulator looks for them with that state machine in
+ * it.
+ */
 export const KV_BUGS: readonly Bug[] = [
   {
     code: "KV1",

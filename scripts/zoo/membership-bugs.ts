@@ -3,9 +3,9 @@ import type { Bug } from "./bug.ts";
 /**
  * Bugs in how members and leaders change, and in what a leader may answer by itself.
  *
- * One that others had does no harm here that a run could show: M4b, of two configurations that are removed from the
- * log at once one stays in force. A leader begins no change before the configuration before it is committed, so no log
- * ever holds two that can be removed; M4 is the case of one.
+ * One that others had does no harm here that a run could show: M4b, of two configurations that are removed
+ * from the log at once one stays in force. A leader begins no change before the configuration before it is
+ * committed, so no log ever holds two that can be removed; M4 is the case of one.
  */
 export const MEMBERSHIP_BUGS: readonly Bug[] = [
   {

@@ -1,6 +1,8 @@
 import type { Bug } from "./bug.ts";
 
-/** Bugs in whom a node believes: claims of messages, votes and pre-votes, confirmations of reads, and hints. */
+/**
+ * Bugs in whom a node believes: claims of messages, votes and pre-votes, confirmations of reads, and hints.
+ */
 export const QUESTION_BUGS: readonly Bug[] = [
   {
     code: "Q4a",

@@ -2,13 +2,14 @@ import { BREAKS } from "../../packages/keelson/src/testing/explore/index.ts";
 import type { Bug } from "./bug.ts";
 
 /**
- * Bugs in snapshots: how they are taken, kept, sent and installed, and how the log is forgotten that they cover. Not among
- * them, because all that they cost is a moment:
+ * Bugs in snapshots: how they are taken, kept, sent and installed, and how the log is forgotten that they
+ * cover. Not among them, because all that they cost is a moment:
  *
- * - S13, a command that a snapshot covers is waited for. Who no longer leads waits for no command longer than an election
- *   timeout, so its caller hears the same a little later. The runtime's test (S13 there) wants it at once.
- * - S17, a snapshot that was installed is not acknowledged. The next heartbeat is answered in any case. The core's tests
- *   (S16 there) want the answer.
+ * - S13, a command that a snapshot covers is waited for. Who no longer leads waits for no command longer than
+ *   an election timeout, so its caller hears the same a little later. The runtime's test (S13 there) wants it
+ *   at once.
+ * - S17, a snapshot that was installed is not acknowledged. The next heartbeat is answered in any case. The
+ *   core's tests (S16 there) want the answer.
  */
 export const SNAPSHOT_BUGS: readonly Bug[] = [
   {

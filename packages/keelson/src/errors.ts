@@ -47,22 +47,22 @@ export type ErrorCode =
   | "WRONG_IDENTITY";
 
 /**
- * The base class of every error that Keelson throws or rejects with on purpose. `isRaftError` narrows to the union of
- * its subclasses, so that a `switch` over `code` gives each case the fields of its class.
+ * The base class of every error that Keelson throws or rejects with on purpose. `isRaftError` narrows to the
+ * union of its subclasses, so that a `switch` over `code` gives each case the fields of its class.
  */
 export abstract class RaftError extends Error {
   override readonly name: string = "RaftError";
   abstract readonly code: ErrorCode;
   /**
-   * Whether the same call may succeed if it is made again a little later, on this node. If not, something has to be
-   * changed first: the command, an option, the session, or the node that is asked. It says nothing about what the
-   * failed call did: that is `outcome`. After "unknown", a command that is written again may take effect twice,
-   * unless it is sent in the same session.
+   * Whether the same call may succeed if it is made again a little later, on this node. If not, something has
+   * to be changed first: the command, an option, the session, or the node that is asked. It says nothing
+   * about what the failed call did: that is `outcome`. After "unknown", a command that is written again may
+   * take effect twice, unless it is sent in the same session.
    */
   abstract readonly retryable: boolean;
   /**
-   * Whether the call took effect. "done" isn't a failure of the call: of a rejected command, for example, it says
-   * that the command was applied, and `apply` threw.
+   * Whether the call took effect. "done" isn't a failure of the call: of a rejected command, for example, it
+   * says that the command was applied, and `apply` threw.
    */
   readonly outcome: Outcome;
 
@@ -180,8 +180,8 @@ export class RemovedError extends RaftError {
 }
 
 /**
- * The leader ended a call that this node had forwarded, with an error whose code this version of Keelson doesn't
- * know: the leader runs another version.
+ * The leader ended a call that this node had forwarded, with an error whose code this version of Keelson
+ * doesn't know: the leader runs another version.
  */
 export class ForwardedCallError extends RaftError {
   override readonly name = "ForwardedCallError";
@@ -304,14 +304,16 @@ export class CommandTooLargeError extends RaftError {
 
 /** One reason why a command is invalid. */
 export interface CommandIssue {
-  /** Where in the command: property names and array indexes, from the outside in. Empty: the command itself. */
+  /**
+   * Where in the command: property names and array indexes, from the outside in. Empty: the command itself.
+   */
   readonly path: readonly (string | number)[];
   readonly message: string;
 }
 
 /**
- * The command is invalid: the state machine's `schema` refuses it, or its codec can't encode it, or can't decode what
- * it encoded. Nothing was proposed, and a retry will not help.
+ * The command is invalid: the state machine's `schema` refuses it, or its codec can't encode it, or can't
+ * decode what it encoded. Nothing was proposed, and a retry will not help.
  */
 export class CommandInvalidError extends RaftError {
   override readonly name = "CommandInvalidError";
@@ -325,7 +327,10 @@ export class CommandInvalidError extends RaftError {
   }
 }
 
-/** Issues that the message of a `CommandInvalidError` has, and UTF-16 units of each: enough to find the mistake. */
+/**
+ * Issues that the message of a `CommandInvalidError` has, and UTF-16 units of each: enough to find the
+ * mistake.
+ */
 const MESSAGE_ISSUES_MAX = 3;
 const MESSAGE_ISSUE_CHARS_MAX = 300;
 
@@ -351,15 +356,17 @@ function textOfPath(path: readonly (string | number)[]): string {
 }
 
 /**
- * What `apply` threw, in the shape in which every caller gets it: on the leader, on a node that forwards, and for each
- * attempt in a session. It is no instance of the class that was thrown, and has none of its other fields. What a caller
- * needs besides belongs into a result. Only on the node that applied the command for its own caller it has the
- * `stack` of what was thrown.
+ * What `apply` threw, in the shape in which every caller gets it: on the leader, on a node that forwards, and
+ * for each attempt in a session. It is no instance of the class that was thrown, and has none of its other
+ * fields. What a caller needs besides belongs into a result. Only on the node that applied the command for
+ * its own caller it has the `stack` of what was thrown.
  */
 export class Rejection extends Error {
   /** The name of the error that was thrown; "Error": it had none. Its first 128 UTF-16 units. */
   override readonly name: string;
-  /** The `code` of the error that was thrown; null: it had none that is a number or a text of up to 128 units. */
+  /**
+   * The `code` of the error that was thrown; null: it had none that is a number or a text of up to 128 units.
+   */
   readonly code: string | number | null;
   /** `message`: that of the error that was thrown; its first 2,048 UTF-16 units. */
   constructor(
@@ -373,8 +380,8 @@ export class Rejection extends Error {
 }
 
 /**
- * The state machine's `apply` threw, on every node alike. The command counts as applied, so its outcome is `done`;
- * `cause` is what was thrown, the same for every caller.
+ * The state machine's `apply` threw, on every node alike. The command counts as applied, so its outcome is
+ * `done`; `cause` is what was thrown, the same for every caller.
  */
 export class CommandRejectedError extends RaftError {
   override readonly name = "CommandRejectedError";
@@ -388,8 +395,8 @@ export class CommandRejectedError extends RaftError {
 }
 
 /**
- * The command took effect, and its result can't be given to the caller: the codec can't encode it or decode it, or it
- * is too large to be sent to the node that was called.
+ * The command took effect, and its result can't be given to the caller: the codec can't encode it or decode
+ * it, or it is too large to be sent to the node that was called.
  */
 export class ResultUnavailableError extends RaftError {
   override readonly name = "ResultUnavailableError";
@@ -532,7 +539,10 @@ export class InvalidOptionError extends RaftError {
   }
 }
 
-/** The node can't listen at its address. The message says why, and what to do; `cause` has the system's `code`. */
+/**
+ * The node can't listen at its address. The message says why, and what to do; `cause` has the system's
+ * `code`.
+ */
 export class ListenFailedError extends RaftError {
   override readonly name = "ListenFailedError";
   override readonly code = "LISTEN_FAILED";

@@ -6,7 +6,10 @@ import { KvClient } from "../src/index.ts";
 import { Cluster } from "./support/cluster.ts";
 import { pause } from "./support/process.ts";
 
-/** How long a cluster may take from the start of its processes to a leader. Without strangers it takes about 2 s. */
+/**
+ * How long a cluster may take from the start of its processes to a leader. Without strangers it takes about 2
+ * s.
+ */
 const LEADER_MS_MAX = 12_000;
 /** Connections of strangers to each node: more than it takes at once. */
 const CONNECTIONS = 120;
@@ -31,7 +34,9 @@ function openings(clusterId: string, to: string): readonly (Buffer | Uint8Array)
   ];
 }
 
-/** Connects to a node again and again, so that there are always so many connections; until the test has ended. */
+/**
+ * Connects to a node again and again, so that there are always so many connections; until the test has ended.
+ */
 function besiege(address: string, what: readonly (Buffer | Uint8Array)[]): () => number {
   const [host = "", port] = address.split(":");
   const sockets = new Set<Socket>();

@@ -46,7 +46,10 @@ function damageValue(cluster: Cluster, value: string): void {
   writeFileSync(file!, bytes, { flag: "r+" });
 }
 
-/** Asks n1 for k7 until it is served. Nothing but the right value may be: not another one, and not "there is none". */
+/**
+ * Asks n1 for k7 until it is served. Nothing but the right value may be: not another one, and not "there is
+ * none".
+ */
 async function servesOnly(cluster: Cluster, value: string): Promise<void> {
   const seen: string[] = [];
   await until("the right value is served", async () => {

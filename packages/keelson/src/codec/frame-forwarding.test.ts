@@ -1,5 +1,5 @@
-// The encoding of forwarded calls about members, and what a hostile or faulty node can send in forwarded calls.
-// The other messages are tested in frame.test.ts.
+// The encoding of forwarded calls about members, and what a hostile or faulty node can send in forwarded
+// calls. The other messages are tested in frame.test.ts.
 import { crc32 } from "node:zlib";
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";

@@ -1,6 +1,6 @@
 /**
- * Performs every play in `plays/` and compares what the cores do with what the file says. After a wanted change,
- * `npm run plays -- --update` writes the files anew: review the difference as you would review code.
+ * Performs every play in `plays/` and compares what the cores do with what the file says. After a wanted
+ * change, `npm run plays -- --update` writes the files anew: review the difference as you would review code.
  */
 import { readdirSync, readFileSync } from "node:fs";
 import path from "node:path";

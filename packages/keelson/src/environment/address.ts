@@ -50,8 +50,9 @@ export function isWildcardHost(host: string): boolean {
 }
 
 /**
- * Whether other nodes may be able to dial this address: not if its host is a wildcard or its port is 0. A text
- * that isn't "host:port" counts as one that can be dialled: transports may have addresses of their own kind.
+ * Whether other nodes may be able to dial this address: not if its host is a wildcard or its port is 0. A
+ * text that isn't "host:port" counts as one that can be dialled: transports may have addresses of their own
+ * kind.
  */
 export function isDialable(address: string): boolean {
   const colon = address.lastIndexOf(":");

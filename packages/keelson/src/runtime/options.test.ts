@@ -1,4 +1,5 @@
-// Options that are undefined count as left out, in the types (under `exactOptionalPropertyTypes`) and when they run.
+// Options that are undefined count as left out, in the types (under `exactOptionalPropertyTypes`) and when
+// they run.
 import { describe, expect, expectTypeOf, it } from "vitest";
 import type {
   DiscardOptions,

@@ -205,7 +205,10 @@ export class Raft<Command, Result> implements AsyncDisposable {
 
   // --- What a program can follow -------------------------------------------------------------------
 
-  /** The leader, as far as this node knows; null: it knows none. The same as `metrics().leader`, for little work. */
+  /**
+   * The leader, as far as this node knows; null: it knows none. The same as `metrics().leader`, for little
+   * work.
+   */
   get leader(): LeaderHint | null {
     return this.#node.directory.leader;
   }

@@ -1,7 +1,10 @@
 import { describe, expect, it } from "vitest";
 import { RandomRun, type RunSummary } from "./test/random-run.ts";
 
-/** Environment variables choose the seeds: KEELSON_SEEDS=5000 runs that many, KEELSON_FIRST_SEED=1000 starts there. */
+/**
+ * Environment variables choose the seeds: KEELSON_SEEDS=5000 runs that many, KEELSON_FIRST_SEED=1000 starts
+ * there.
+ */
 const FIRST = Number(process.env["KEELSON_FIRST_SEED"] ?? 1);
 const COUNT = Number(process.env["KEELSON_SEEDS"] ?? 120);
 

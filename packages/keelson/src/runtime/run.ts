@@ -14,8 +14,8 @@ export interface RaftConfigOptions extends Pick<
   "listen" | "timings" | "onLog" | "environment"
 > {
   /**
-   * The directory of this host's log. Default: `raft-data/ID` beside the program (`process.argv[1]`), with the
-   * id that `RaftConfig.id` has.
+   * The directory of this host's log. Default: `raft-data/ID` beside the program (`process.argv[1]`), with
+   * the id that `RaftConfig.id` has.
    */
   readonly data?: string | undefined;
 }
@@ -35,8 +35,8 @@ export class RaftConfig {
   }
 
   /**
-   * A cluster of these hosts ("host:port", each as the others reach it), with this one among them. They are the
-   * same on all hosts, in any order, and stay the same.
+   * A cluster of these hosts ("host:port", each as the others reach it), with this one among them. They are
+   * the same on all hosts, in any order, and stay the same.
    *
    * @throws InvalidOptionError
    *
@@ -93,8 +93,8 @@ export class RaftClient<Command> implements AsyncDisposable {
    * Appends a command, on any host, and resolves with its position once it is committed. It then comes out of
    * the stream of every host.
    *
-   * @throws the errors of `Raft.write`; after one with the outcome "unknown" the command may be committed, now or
-   *   later, and appending it again may append it twice
+   * @throws the errors of `Raft.write`; after one with the outcome "unknown" the command may be committed,
+   * now or later, and appending it again may append it twice
    */
   appendCommand(data: Command, options: CallOptions = {}): Promise<CommandPosition> {
     return this.#raft.write(data, options);
@@ -123,12 +123,12 @@ export class RaftClient<Command> implements AsyncDisposable {
 
 /**
  * Starts this host, and returns its client and the stream of committed commands, in the order of the log. The
- * stream begins with the first command ever appended, also after a restart, so a program can rebuild its state from
- * it. It is read from the log as the program takes from it, so a slow program holds nothing up. There are no
- * snapshots: the log keeps all commands.
+ * stream begins with the first command ever appended, also after a restart, so a program can rebuild its
+ * state from it. It is read from the log as the program takes from it, so a slow program holds nothing up.
+ * There are no snapshots: the log keeps all commands.
  *
- * Commands are JSON. The cluster is created when all of its hosts have been up at the same time, and goes on while a
- * majority of them is.
+ * Commands are JSON. The cluster is created when all of its hosts have been up at the same time, and goes on
+ * while a majority of them is.
  *
  * @throws the errors of `Raft.open`
  *
@@ -168,8 +168,9 @@ async function defaultDirectory(id: NodeId): Promise<string> {
 }
 
 /**
- * The node id of a host. Ids have no ":", so it becomes "_", after which the port follows: "127.0.0.1_3333". An IPv6
- * host loses its brackets and begins with "-", as no host name does: "-fe80--1_3333" is "[fe80::1]:3333".
+ * The node id of a host. Ids have no ":", so it becomes "_", after which the port follows: "127.0.0.1_3333".
+ * An IPv6 host loses its brackets and begins with "-", as no host name does: "-fe80--1_3333" is
+ * "[fe80::1]:3333".
  */
 function idOfHost(address: string): NodeId {
   const { host, port } = parseAddress(address, "a host");
@@ -177,7 +178,8 @@ function idOfHost(address: string): NodeId {
     throw new InvalidOptionError(`a host is ${JSON.stringify(address)}, which the others can't dial`);
   }
   const id = `${host.includes(":") ? `-${host.replaceAll(":", "-")}` : host}_${String(port)}`;
-  // Compared, so that two notations of one port, or a host name that looks like the form of an IPv6 host, can't collide.
+  // Compared, so that two notations of one port, or a host name that looks like the form of an IPv6 host,
+  // can't collide.
   if (hostOfId(id) === address && NODE_ID_PATTERN.test(id)) return id;
   throw new InvalidOptionError(
     `a host is ${JSON.stringify(address)}; it should be a name or an address and a port, together 64 characters at most, ` +

@@ -154,7 +154,8 @@ export function refusalOf(hello: Hello | Inquiry, host: TransportHost): Refusal 
 
 /**
  * Why the node that inquires may not create its cluster, as far as this node can tell; null: no objection. It
- * is refused as with a hello first, so by a member that knows another store of it: then the cluster isn't new.
+ * is refused as with a hello first, so by a member that knows another store of it: then the cluster isn't
+ * new.
  */
 export function refusalOfInquiry(inquiry: Inquiry, host: TransportHost): Refusal | null {
   const refusal = refusalOf(inquiry, host);

@@ -212,7 +212,9 @@ describe("keelson inspect", () => {
 describe("keelson inspect, on the state", () => {
   const IDENTITY = { nodeId: "n1", clusterId: "c", storeId: "s1" };
 
-  /** A data directory with a log, and with a state of 30 keys, partly in tables and partly in LevelDB's log. */
+  /**
+   * A data directory with a log, and with a state of 30 keys, partly in tables and partly in LevelDB's log.
+   */
   async function dataWithState(): Promise<{ readonly data: string; readonly state: string }> {
     const data = await dataWithLog();
     const state = path.join(data, "state");

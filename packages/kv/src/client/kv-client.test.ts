@@ -376,7 +376,8 @@ describe("the client's session", () => {
 
   it("takes 1024 writes from the oldest unanswered one; a write beyond that goes into another", async () => {
     let opened = 0;
-    // On a slow machine the client may repeat any attempt, the oldest write's too, before and after its answer.
+    // On a slow machine the client may repeat any attempt, the oldest write's too, before and after its
+    // answer.
     const waiting: ServerResponse[] = [];
     let isAnswered = false;
     const { address, seen } = await sessions(

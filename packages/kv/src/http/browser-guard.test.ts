@@ -2,7 +2,9 @@ import { describe, expect, it } from "vitest";
 import { start } from "../test/started-http.ts";
 import { exchange, statusesIn } from "../test/raw-client.ts";
 
-/** Requests that a page can make a browser send without asking the server, or that reveal or cost something. */
+/**
+ * Requests that a page can make a browser send without asking the server, or that reveal or cost something.
+ */
 const REQUESTS = [
   "GET /kv",
   "GET /kv/a",

@@ -34,7 +34,9 @@ function useClock(): void {
   });
 }
 
-/** Runs turns of the event loop until nothing more happens; returns how long each took by the test's clock. */
+/**
+ * Runs turns of the event loop until nothing more happens; returns how long each took by the test's clock.
+ */
 async function turnsOf(turns: number): Promise<number[]> {
   const found: number[] = [];
   for (let turn = 0; turn < turns; turn++) {

@@ -1,4 +1,7 @@
-/** Every key that one door takes can be read and deleted by all: HTTP as it is, HTTP by `fetch`, lines, the client. */
+/**
+ * Every key that one door takes can be read and deleted by all: HTTP as it is, HTTP by `fetch`, lines, the
+ * client.
+ */
 import { describe, expect, it, onTestFinished } from "vitest";
 import { KvClient } from "../client/kv-client.ts";
 import { LineServer } from "../line/line-server.ts";

@@ -24,10 +24,10 @@ export type KvNode = Pick<
 export type FollowableNode = KvNode & Pick<Raft<KvCommand, KvResult>, "leader" | "initialized" | "stopped">;
 
 /**
- * A node whose calls fail at once with `NotLeaderError` where the library would wait for a leader: a client of
- * the servers tries the next node meanwhile, which may be one that isn't cut off. Only with `forward` do writes
- * wait. Changes of the members and transfers are never forwarded: what the servers answer is taken from this
- * node's own view of the members, which is behind on a follower.
+ * A node whose calls fail at once with `NotLeaderError` where the library would wait for a leader: a client
+ * of the servers tries the next node meanwhile, which may be one that isn't cut off. Only with `forward` do
+ * writes wait. Changes of the members and transfers are never forwarded: what the servers answer is taken
+ * from this node's own view of the members, which is behind on a follower.
  */
 export function kvNodeOf(raft: FollowableNode, forward: boolean): KvNode {
   let hasStopped = false;

@@ -25,7 +25,9 @@ export function parseAddress(text: string): Address | null {
   return { host: host.startsWith("[") ? host.slice(1, -1) : host, port };
 }
 
-/** Whether others may be able to reach this address: not if its host means all interfaces, or its port is 0. */
+/**
+ * Whether others may be able to reach this address: not if its host means all interfaces, or its port is 0.
+ */
 export function isReachable({ host, port }: Address): boolean {
   const v4 = host.replace(/^::ffff:/i, "");
   return port !== 0 && !/^0+(?:\.0+){0,3}$/.test(v4) && !/^[0:]*:[0:]*$/.test(v4);

@@ -39,8 +39,8 @@ async function put(store: KvStateMachine, index: number, key: string, value: Uin
 }
 
 /**
- * A closed state with keys k1 to k20 and random values, all of it in LevelDB's tables. Each value fills a block, so
- * that opening the state doesn't read it into LevelDB's cache.
+ * A closed state with keys k1 to k20 and random values, all of it in LevelDB's tables. Each value fills a
+ * block, so that opening the state doesn't read it into LevelDB's cache.
  */
 async function stateInTables(): Promise<{ readonly directory: string; readonly values: Buffer[] }> {
   const directory = path.join(temporaryDirectory(), "state");

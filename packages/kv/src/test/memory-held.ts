@@ -5,7 +5,9 @@ import { runInNewContext } from "node:vm";
 setFlagsFromString("--expose-gc");
 const collectGarbage = runInNewContext("gc") as () => void;
 
-/** What the process uses after a garbage collection. It is run twice: the first may only queue what it frees. */
+/**
+ * What the process uses after a garbage collection. It is run twice: the first may only queue what it frees.
+ */
 export function usageAfterCollection(): NodeJS.MemoryUsage {
   collectGarbage();
   collectGarbage();

@@ -30,8 +30,8 @@ export type AppliedEntry<Result> =
        */
       readonly index: LogIndex;
       /**
-       * The encoded result, which a session may keep: it must not be changed. null: no call on this node waits for
-       * it, or the codec has no methods for results.
+       * The encoded result, which a session may keep: it must not be changed. null: no call on this node
+       * waits for it, or the codec has no methods for results.
        */
       readonly bytes: Uint8Array | null;
       /** Decodes the result; throws what the codec throws. Only called if a caller waits on this node. */

@@ -1,6 +1,9 @@
 import type { Environment, Timer } from "../../environment/environment.ts";
 
-/** Deadlines are rounded up to multiples of this, in milliseconds. So a call may end this much late; calls wait seconds. */
+/**
+ * Deadlines are rounded up to multiples of this, in milliseconds. So a call may end this much late; calls
+ * wait seconds.
+ */
 const STEP_MS = 20;
 
 /**
@@ -11,16 +14,19 @@ const EXPIRATIONS_PER_TURN = 128;
 
 /** Something that ends at a time limit. */
 export interface Expiring {
-  /** In milliseconds of the environment's clock; Infinity: never. It must not change while the item is in `CallDeadlines`. */
+  /**
+   * In milliseconds of the environment's clock; Infinity: never. It must not change while the item is in
+   * `CallDeadlines`.
+   */
   readonly deadline: number;
   /** Called once, at the deadline or up to `STEP_MS` later, unless the item was deleted before. */
   expire(): void;
 }
 
 /**
- * The time limits of all calls under one timer: a timer for each of many thousand calls a second would cost more than the
- * calls do. Items are kept in sets by their deadline in steps of `STEP_MS`. So there are few sets, and adding and deleting
- * an item take constant time.
+ * The time limits of all calls under one timer: a timer for each of many thousand calls a second would cost
+ * more than the calls do. Items are kept in sets by their deadline in steps of `STEP_MS`. So there are few
+ * sets, and adding and deleting an item take constant time.
  */
 export class CallDeadlines {
   readonly #environment: Environment;

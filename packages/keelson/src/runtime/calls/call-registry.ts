@@ -1,5 +1,6 @@
-// Every open public call of a node, by kind. Whatever a call waits for (an entry, a read index, another node, a disk, the
-// state machine), it is begun here, and the end of the node ends it here, so no call is left without an outcome.
+// Every open public call of a node, by kind. Whatever a call waits for (an entry, a read index, another node,
+// a disk, the state machine), it is begun here, and the end of the node ends it here, so no call is left
+// without an outcome.
 import type { Environment } from "../../environment/environment.ts";
 import { AbortedError, InvalidOptionError, type Outcome, type RaftError } from "../../errors.ts";
 import { Call, type CallEndings, type CallOptions } from "./call.ts";
@@ -40,8 +41,8 @@ export class CallRegistry {
   }
 
   /**
-   * Checks what every call checks before it has any effect: the node takes calls, the time limit is a number, and the
-   * caller's signal isn't aborted yet.
+   * Checks what every call checks before it has any effect: the node takes calls, the time limit is a number,
+   * and the caller's signal isn't aborted yet.
    *
    * @throws RaftError, InvalidOptionError, AbortedError
    */
@@ -82,8 +83,8 @@ export class CallRegistry {
   }
 
   /**
-   * The node ends: every open call ends with the error for its outcome, and so does each call that is begun after this.
-   * They end by kind, and within a kind in the order in which they began.
+   * The node ends: every open call ends with the error for its outcome, and so does each call that is begun
+   * after this. They end by kind, and within a kind in the order in which they began.
    */
   endAll(error: (outcome: Outcome) => RaftError): void {
     this.#endError = error;

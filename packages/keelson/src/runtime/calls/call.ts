@@ -15,7 +15,9 @@ export type Cancellation =
   | { readonly type: "aborted"; readonly cause: unknown }
   | { readonly type: "timed-out"; readonly timeoutMs: number };
 
-/** How a call ends when its answer doesn't come. Only the part that runs the call knows what it may have done. */
+/**
+ * How a call ends when its answer doesn't come. Only the part that runs the call knows what it may have done.
+ */
 export interface CallEndings {
   /** Makes the error for a caller whose signal or time limit ended the wait. */
   readonly onCancel: (cancellation: Cancellation) => RaftError;
@@ -47,9 +49,9 @@ export interface CallParts {
 }
 
 /**
- * One caller that waits for an answer. Four things may end the wait: the answer, the caller's signal, the time limit, or
- * the end of the node. The first one settles the call; after that the call holds no listener and no timer, and later
- * ones have no effect.
+ * One caller that waits for an answer. Four things may end the wait: the answer, the caller's signal, the
+ * time limit, or the end of the node. The first one settles the call; after that the call holds no listener
+ * and no timer, and later ones have no effect.
  */
 export class Call<T> implements Expiring {
   /** What the caller gets. */

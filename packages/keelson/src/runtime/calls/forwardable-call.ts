@@ -8,13 +8,13 @@ export interface ForwardableCall<T> {
   /** The encoded command; empty for a call without one. */
   readonly payload: Uint8Array;
   /**
-   * Whether the call may be made again after an attempt whose outcome is unknown: a second one adds nothing to
-   * what the first one did. False for a command outside of a session, which would take effect twice (K1).
+   * Whether the call may be made again after an attempt whose outcome is unknown: a second one adds nothing
+   * to what the first one did. False for a command outside of a session, which would take effect twice (K1).
    */
   readonly isRepeatable: boolean;
   /**
-   * Whether a request that arrives late, after its call has ended, could undo what was done since. Then the call
-   * isn't made again at the leader of the same term, which would still execute that request.
+   * Whether a request that arrives late, after its call has ended, could undo what was done since. Then the
+   * call isn't made again at the leader of the same term, which would still execute that request.
    */
   readonly mayUndo?: boolean;
   /** Why this node doesn't forward the call to another node that leads; null: it does. */
@@ -27,6 +27,8 @@ export interface ForwardableCall<T> {
 
 /** Makes calls at whichever node leads. */
 export interface LeaderCalls {
-  /** Waits until a leader is known, within the call's time limit. Throws, or rejects, if the call is refused. */
+  /**
+   * Waits until a leader is known, within the call's time limit. Throws, or rejects, if the call is refused.
+   */
   forward<T>(forwardable: ForwardableCall<T>, options: CallOptions): Promise<T>;
 }

@@ -1,5 +1,5 @@
-// Calls: what every call to a node has in common. Each call is checked the same way, ends within its time limit, and has
-// one of three outcomes. This folder knows neither the log nor the cluster.
+// Calls: what every call to a node has in common. Each call is checked the same way, ends within its time
+// limit, and has one of three outcomes. This folder knows neither the log nor the cluster.
 export type { AppliedCommand, AppliedEntry, EncodedWriteResult, WriteResult } from "./applied-entry.ts";
 export {
   causeOf,

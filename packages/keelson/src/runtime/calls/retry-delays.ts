@@ -1,8 +1,8 @@
 import type { Environment } from "../../environment/environment.ts";
 
 /**
- * Waits between two attempts of a call. When the node ends, all waits end, so that each call makes its next attempt, which
- * is refused, and ends too.
+ * Waits between two attempts of a call. When the node ends, all waits end, so that each call makes its next
+ * attempt, which is refused, and ends too.
  */
 export class RetryDelays {
   readonly #environment: Environment;

@@ -156,7 +156,10 @@ export function composeNode<Command, Result>(
   };
 }
 
-/** The error of a call that waited for a leader in vain. It says so if that is because there is no cluster yet. */
+/**
+ * The error of a call that waited for a leader in vain. It says so if that is because there is no cluster
+ * yet.
+ */
 function noLeaderErrorOf(memberships: MembershipHistory, formation: ClusterFormation | null): NotLeaderError {
   if (memberships.current !== null) return new NotLeaderError(null);
   const waitingFor = formation?.waitingFor ?? null;

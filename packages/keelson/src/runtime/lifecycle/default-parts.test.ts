@@ -4,7 +4,8 @@ import { simulatedWorld } from "../../environment/simulated/simulated-environmen
 import { SimulatedFiles } from "../../environment/simulated/simulated-files.ts";
 import type { RaftError } from "../../errors.ts";
 import { memoryLog } from "../../storage/memory/index.ts";
-// The modules that `open` loads by itself, here already: waiting for a file takes real time, not that of the simulation.
+// The modules that `open` loads by itself, here already: waiting for a file takes real time, not that of the
+// simulation.
 import "../../storage/snapshots/index.ts";
 import "../../storage/wal/index.ts";
 import { tcp } from "../../transport/tcp/index.ts";

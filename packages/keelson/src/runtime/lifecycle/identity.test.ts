@@ -47,7 +47,8 @@ describe("the store of a member", () => {
     await cluster.finish(leader.raft.write("committed"));
     cluster.isolate(leader.id);
     const changing = leader.raft.changeMembership({ remove: [removed!.id] });
-    // The node whose store is not known yet connects in the middle of the change, which it alone cannot complete.
+    // The node whose store is not known yet connects in the middle of the change, which it alone cannot
+    // complete.
     await cluster.open("d");
     await cluster.advance(2 * CHORES_MS);
     expect(leader.raft.metrics()).toMatchObject({

@@ -1,5 +1,5 @@
-// Every public call against every way in which its node can end, in the turn of the call and later: each call settles, in
-// bounded time, and says nothing that may turn out to be wrong.
+// Every public call against every way in which its node can end, in the turn of the call and later: each call
+// settles, in bounded time, and says nothing that may turn out to be wrong.
 import { describe, expect, it } from "vitest";
 import type { TransportHost } from "../../transport/transport.ts";
 import { RaftError, type Outcome } from "../../errors.ts";
@@ -112,7 +112,10 @@ const CALLS: Readonly<Record<string, PublicCall>> = {
   },
 };
 
-/** Methods that end by themselves, or whose end is not an outcome; they have tests of their own below or elsewhere. */
+/**
+ * Methods that end by themselves, or whose end is not an outcome; they have tests of their own below or
+ * elsewhere.
+ */
 const OTHER_METHODS = [
   "constructor",
   // The opened node is what this test is about; `initialize` and the streams are below.
@@ -252,7 +255,10 @@ function breakable(environment: Environment, clock: { isBroken: boolean }): Envi
   };
 }
 
-/** Gives the node a message that no correct node sends: of another leader in its own term. It fails in this turn. */
+/**
+ * Gives the node a message that no correct node sends: of another leader in its own term. It fails in this
+ * turn.
+ */
 function breakProtocol({ raft, node: { transport }, cluster }: Rig): void {
   const { term, id, clusterId } = raft.metrics();
   const other = [...cluster.nodes.keys()].find((one) => one !== id) ?? "";

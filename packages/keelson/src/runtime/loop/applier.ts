@@ -286,7 +286,10 @@ export class Applier<Command, Result> {
     }
   }
 
-  /** The outcome of a command of no session, for its caller. The result is encoded now: `ResultEncoder` says why. */
+  /**
+   * The outcome of a command of no session, for its caller. The result is encoded now: `ResultEncoder` says
+   * why.
+   */
   #forCaller(applied: AppliedCommand<Result>): AppliedEntry<Result> {
     const { results } = this.#parts;
     if (applied.type === "rejected") return applied;

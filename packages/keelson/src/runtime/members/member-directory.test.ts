@@ -73,7 +73,9 @@ describe("a node that is being added", () => {
   };
   const LATER = { config: configOf(["b"]), members: new Map([["b", B]]) };
 
-  /** Node a's directory, when its log holds these memberships and it knows those up to an index as committed. */
+  /**
+   * Node a's directory, when its log holds these memberships and it knows those up to an index as committed.
+   */
   function joining(committed: number, ...memberships: Membership[]): MemberDirectory {
     const history = new MembershipHistory();
     for (const [at, membership] of memberships.entries()) history.add({ index: at + 1, membership });

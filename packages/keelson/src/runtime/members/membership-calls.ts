@@ -1,5 +1,5 @@
-// Callers' changes of the membership and transfers of leadership: run on this node if it leads, and made at the
-// leader otherwise.
+// Callers' changes of the membership and transfers of leadership: run on this node if it leads, and made at
+// the leader otherwise.
 import { MEMBERS_MAX, NODE_ID_PATTERN } from "../../codec/config.ts";
 import type { MembershipChangeRequest } from "../../codec/frame-runtime-message.ts";
 import type { RaftNode } from "../../core/node.ts";
@@ -26,9 +26,9 @@ export interface MembershipCallsParts {
 
 /**
  * What `Raft` calls for changes of the membership and transfers. A change that a node which doesn't lead has
- * sent to the leader, and that went unanswered, is repeated at the leader of a later term: it states which members
- * there should be, so a second one adds nothing (`membershipAfter`). A transfer is not repeated: it would take
- * the leadership away from a node that has just got it.
+ * sent to the leader, and that went unanswered, is repeated at the leader of a later term: it states which
+ * members there should be, so a second one adds nothing (`membershipAfter`). A transfer is not repeated: it
+ * would take the leadership away from a node that has just got it.
  */
 export class MembershipCalls {
   readonly #parts: MembershipCallsParts;
@@ -92,7 +92,10 @@ export class MembershipCalls {
   }
 }
 
-/** The change as it is sent to the leader, which has its own checks. @throws InvalidOptionError it can't be sent */
+/**
+ * The change as it is sent to the leader, which has its own checks. @throws InvalidOptionError it can't be
+ * sent
+ */
 function requestOf(change: MembershipChange): MembershipChangeRequest {
   const { add = {}, remove = [], promote = [], demote = [], addresses = {} } = change;
   for (const [id, address] of [...Object.entries(add), ...Object.entries(addresses)]) {

@@ -1,5 +1,5 @@
-// Runs a caller's change of the membership on the leader, step by step: learners are added, they catch up, and the new
-// configuration is committed.
+// Runs a caller's change of the membership on the leader, step by step: learners are added, they catch up,
+// and the new configuration is committed.
 import type { MemberData, Membership } from "../../codec/config.ts";
 import { isJoint, sameConfig } from "../../core/config.ts";
 import type { ConfigRefusal } from "../../core/membership.ts";
@@ -33,8 +33,9 @@ import {
 } from "./next-membership.ts";
 
 /**
- * A learner has caught up when it lacks at most this many entries, about as many as a busy leader sends in a few messages.
- * If a learner that lacks more became a voter, commits might have to wait until it has received them (dissertation 4.2.1).
+ * A learner has caught up when it lacks at most this many entries, about as many as a busy leader sends in a
+ * few messages. If a learner that lacks more became a voter, commits might have to wait until it has received
+ * them (dissertation 4.2.1).
  */
 const CAUGHT_UP_LAG_MAX = 1024;
 
@@ -53,7 +54,9 @@ interface ChangeAttempt {
 export interface MembershipChangesParts {
   readonly core: RaftNode;
   readonly memberships: MembershipHistory;
-  /** Proposes a configuration, with the addresses and stores for its records; null: the node has just stopped. */
+  /**
+   * Proposes a configuration, with the addresses and stores for its records; null: the node has just stopped.
+   */
   readonly propose: (target: Membership) => LogPosition | ConfigRefusal | null;
   readonly calls: CallRegistry;
   /** The time limit of calls that name none, in milliseconds. */
@@ -69,16 +72,16 @@ export interface MembershipChangesParts {
 }
 
 /**
- * Runs changes of the membership (§6) on the leader. A change has up to three steps, each of which waits for an input to
- * the core that completes it:
+ * Runs changes of the membership (§6) on the leader. A change has up to three steps, each of which waits for
+ * an input to the core that completes it:
  *
  * 1. New nodes become learners: one configuration entry, until it is committed.
  * 2. They catch up, so that commits don't have to wait for them once they are voters.
- * 3. The rest of the change: one entry, or, if voters change, two (the joint configuration, then the new one, which the
- *    core appends), until the last is committed.
+ * 3. The rest of the change: one entry, or, if voters change, two (the joint configuration, then the new one,
+ *    which the core appends), until the last is committed.
  *
- * When the call ends early, no further step is begun, but the core completes a step that was begun. A caller can repeat a
- * change: steps that are done already are skipped.
+ * When the call ends early, no further step is begun, but the core completes a step that was begun. A caller
+ * can repeat a change: steps that are done already are skipped.
  */
 export class MembershipChanges {
   readonly #parts: MembershipChangesParts;
@@ -161,10 +164,10 @@ export class MembershipChanges {
   }
 
   /**
-   * Records the members' store ids in the log, as far as they are known and not recorded yet. A member that returns with
-   * another store has forgotten its votes and acknowledgements; the recorded id shows that (M11). For a store that lost
-   * entries, a mark is recorded in place of its id, so that every node refuses it like a replaced one. Called by
-   * `LeaderMaintenance`. No call waits for it.
+   * Records the members' store ids in the log, as far as they are known and not recorded yet. A member that
+   * returns with another store has forgotten its votes and acknowledgements; the recorded id shows that
+   * (M11). For a store that lost entries, a mark is recorded in place of its id, so that every node refuses
+   * it like a replaced one. Called by `LeaderMaintenance`. No call waits for it.
    */
   recordStoreIds(): void {
     const { core, memberships } = this.#parts;
@@ -173,7 +176,8 @@ export class MembershipChanges {
     // A change is under way. Its entries record the store ids that are known; the rest follows after it.
     if (isJoint(membership.config)) return;
     const known = this.#withStoreIds(membership);
-    // If only the leader's own id is missing, that isn't worth an entry: the next configuration entry records it too.
+    // If only the leader's own id is missing, that isn't worth an entry: the next configuration entry records
+    // it too.
     const isNews = [...known.members].some(
       ([id, { storeId }]) => id !== core.id && storeId !== membership.members.get(id)?.storeId,
     );
@@ -198,7 +202,9 @@ export class MembershipChanges {
     return { ...membership, members };
   }
 
-  /** Completes the waits that are over: the commit index, the role or a follower's progress may have moved. */
+  /**
+   * Completes the waits that are over: the commit index, the role or a follower's progress may have moved.
+   */
   afterCoreInput(): void {
     if (this.#waits.length > 0) this.#waits = this.#waits.filter((isOver) => !isOver());
   }
@@ -244,8 +250,8 @@ export class MembershipChanges {
   }
 
   /**
-   * The current membership is the wanted one: waits until it is committed. An earlier attempt may have written it to the
-   * log, from where it may still be removed.
+   * The current membership is the wanted one: waits until it is committed. An earlier attempt may have
+   * written it to the log, from where it may still be removed.
    */
   #currentCommitted(attempt: ChangeAttempt): Promise<void> {
     const { core } = this.#parts;
@@ -259,7 +265,8 @@ export class MembershipChanges {
   /** Steps 1 and 3: proposes the membership, and waits until it is committed and no longer joint. */
   async #commit(target: Membership, attempt: ChangeAttempt): Promise<void> {
     const { core } = this.#parts;
-    // The core refuses changes before an entry of the leader's own term is committed, which takes about a round trip.
+    // The core refuses changes before an entry of the leader's own term is committed, which takes about a
+    // round trip.
     await this.#wait(attempt, () => {
       this.#checkLeads();
       return core.termStartCommitted && !this.#isRecordingStoreIds();
@@ -326,8 +333,8 @@ export class MembershipChanges {
   }
 
   /**
-   * Resolves when `isDone`, checked after each input to the core, returns true; rejects with what it throws. Never settles
-   * if the call ended meanwhile: then the change goes no further.
+   * Resolves when `isDone`, checked after each input to the core, returns true; rejects with what it throws.
+   * Never settles if the call ended meanwhile: then the change goes no further.
    */
   #wait(attempt: ChangeAttempt, isDone: () => boolean): Promise<void> {
     return new Promise((resolve, reject) => {

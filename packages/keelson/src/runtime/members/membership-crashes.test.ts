@@ -152,7 +152,10 @@ async function callsOf(one: Case): Promise<number> {
 }
 
 interface Crash {
-  /** Which call to the leader's disk since the request is the last: it is done, but its caller never learns of it. */
+  /**
+   * Which call to the leader's disk since the request is the last: it is done, but its caller never learns of
+   * it.
+   */
   readonly call: number;
   /** Whether all unsynced data is kept, or none. */
   readonly kept: boolean;
@@ -170,7 +173,10 @@ function crashesOf(calls: number): Crash[] {
   ]);
 }
 
-/** Cuts the leader's power in the call and starts it again. Returns the configuration in which the cluster ends. */
+/**
+ * Cuts the leader's power in the call and starts it again. Returns the configuration in which the cluster
+ * ends.
+ */
 async function runCrash(one: Case, { call, kept, sent }: Crash): Promise<"old" | "new"> {
   const { machines, leader, disk, old, change } = await begin(one);
   const last = disk.operations + call;

@@ -7,8 +7,8 @@ import type { NodeId } from "../../core/position.ts";
 import { InvalidOptionError } from "../../errors.ts";
 
 /**
- * A change of the members. It happens as a whole in one step, or not at all. It says what should be, so a caller
- * that doesn't know whether it took place can make it again: what is so already is left as it is.
+ * A change of the members. It happens as a whole in one step, or not at all. It says what should be, so a
+ * caller that doesn't know whether it took place can make it again: what is so already is left as it is.
  */
 export interface MembershipChange {
   /**

@@ -46,8 +46,8 @@ export function isSessionKind(kind: EntryKind): kind is SessionKind {
 }
 
 /**
- * What the session table keeps for a command that took effect, and whose result could not be encoded: an answer of
- * the type "rejected" with this text. Part of the replicated state: never change it.
+ * What the session table keeps for a command that took effect, and whose result could not be encoded: an
+ * answer of the type "rejected" with this text. Part of the replicated state: never change it.
  */
 const RESULT_NOT_ENCODED = "it took effect, and its result could not be encoded";
 
@@ -201,7 +201,9 @@ export class SessionApplier<Result> {
   }
 }
 
-/** The same message for each attempt, on every node; only the first attempt, on its own node, knows the cause. */
+/**
+ * The same message for each attempt, on every node; only the first attempt, on its own node, knows the cause.
+ */
 function unencodedResult(cause?: unknown): ResultUnavailableError {
   return new ResultUnavailableError("the command took effect, and its result could not be encoded", {
     cause,

@@ -36,7 +36,9 @@ export interface OpenedSession {
  * The entries that a session asks its node to put into the log. Each method may throw instead of rejecting.
  */
 export interface SessionProposals<Command, Result> {
-  /** Passes the encoded command to `use`, which must copy the bytes if it keeps them after it has returned. */
+  /**
+   * Passes the encoded command to `use`, which must copy the bytes if it keeps them after it has returned.
+   */
   encode<T>(
     command: Command,
     options: CallOptions,
@@ -124,8 +126,8 @@ export class Session<Command, Result> implements AsyncDisposable {
   }
 
   /**
-   * Sends the same bytes with each attempt: the caller may change its command meanwhile, and the first attempt
-   * may have taken effect.
+   * Sends the same bytes with each attempt: the caller may change its command meanwhile, and the first
+   * attempt may have taken effect.
    */
   #writeEncoded(bytes: Uint8Array, sequence: number, options: CallOptions): Promise<WriteResult<Result>> {
     return retryUntilKnown(this.#host, options, (rest) => {
@@ -172,7 +174,9 @@ export async function openSession<Command, Result>(
   return new Session(opened, host);
 }
 
-/** Errors after which another attempt may succeed: no leader, a lost leadership, or an answer that was lost. */
+/**
+ * Errors after which another attempt may succeed: no leader, a lost leadership, or an answer that was lost.
+ */
 const RETRYABLE_CODES = new Set<ErrorCode>(["NOT_LEADER", "TRANSFERRING", "COMMAND_LOST", "OUTCOME_UNKNOWN"]);
 
 /**

@@ -162,10 +162,11 @@ export interface StateMachine<Command, Result> {
    *
    * **A throw is a result too**: the caller gets it as `CommandRejectedError`, whose `cause` has its name,
    * message and code, and the node continues. So `apply` must throw for the same commands on every node. The
-   * command counts as applied: its outcome is `done`, and what `apply` changed before the throw stays changed.
+   * command counts as applied: its outcome is `done`, and what `apply` changed before the throw stays
+   * changed.
    *
-   * A failure of this node alone, such as of its disk, must be thrown as `StateMachineFailure`, which stops the
-   * node.
+   * A failure of this node alone, such as of its disk, must be thrown as `StateMachineFailure`, which stops
+   * the node.
    */
   apply(command: Command, at: LogPosition): Result | Promise<Result>;
 

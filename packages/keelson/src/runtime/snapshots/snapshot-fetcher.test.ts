@@ -3,7 +3,10 @@ import { simulatedWorld } from "../../environment/simulated/simulated-environmen
 import type { IncomingSnapshot } from "../../storage/snapshot-store.ts";
 import { SnapshotFetcher, type SnapshotFetcherParts } from "./snapshot-fetcher.ts";
 
-/** A fetcher whose store is opening the file of a snapshot. `events`: what it sent, and what became of the file. */
+/**
+ * A fetcher whose store is opening the file of a snapshot. `events`: what it sent, and what became of the
+ * file.
+ */
 async function opening() {
   const events: string[] = [];
   const opened = Promise.withResolvers<IncomingSnapshot>();

@@ -89,7 +89,9 @@ export class FakeTransport implements Transport {
   isClosed = false;
   /** While true, `close` never resolves. */
   closeHangs = false;
-  /** If set, is given each message before it leaves; returning false drops the message, and its sender knows. */
+  /**
+   * If set, is given each message before it leaves; returning false drops the message, and its sender knows.
+   */
   filter: ((to: NodeId, transportMessage: TransportMessage) => boolean) | null = null;
   /** If set, is given each message when it has left; returning true loses it, and its sender doesn't know. */
   loses: ((to: NodeId, transportMessage: TransportMessage) => boolean) | null = null;

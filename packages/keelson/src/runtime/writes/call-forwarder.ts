@@ -1,5 +1,5 @@
-// On a node that does not lead: holds callers' calls until a leader is known, passes them on to it, and returns
-// its answers.
+// On a node that does not lead: holds callers' calls until a leader is known, passes them on to it, and
+// returns its answers.
 import {
   RUNTIME_PAYLOAD_BYTES_MAX,
   type ForwardedCall,
@@ -435,8 +435,8 @@ export class CallForwarder implements LeaderCalls {
   }
 
   /**
-   * Attempts the calls that have no attempt, and ends the attempts that got no reply, at most `CALLS_PER_TURN`
-   * in this turn. If there are more, the next turn goes on.
+   * Attempts the calls that have no attempt, and ends the attempts that got no reply, at most
+   * `CALLS_PER_TURN` in this turn. If there are more, the next turn goes on.
    */
   #pass(): void {
     if (this.#passGoesOn || this.#ended) return;
@@ -492,9 +492,9 @@ function mayTakeEffect({ sent, runsHere, mayHaveTakenEffect }: PendingForward): 
 }
 
 /**
- * An error's outcome covers all attempts: if an earlier one went unanswered, a later refusal is still "unknown"
- * (K4). So is the end of a session, which alone would let a client that sent the command once conclude that it
- * had no effect (Z6): the client doesn't know how often its node sent it.
+ * An error's outcome covers all attempts: if an earlier one went unanswered, a later refusal is still
+ * "unknown" (K4). So is the end of a session, which alone would let a client that sent the command once
+ * conclude that it had no effect (Z6): the client doesn't know how often its node sent it.
  */
 function withOutcomeOfAllAttempts(error: Error, { mayHaveTakenEffect }: PendingForward): Error {
   if (!mayHaveTakenEffect) return error;

@@ -40,8 +40,8 @@ export interface CommandEncoderParts<Command> {
  * Validates commands, encodes them, and checks the bytes. All that it throws means that nothing was proposed.
  *
  * A command that one node can encode and another can't decode would stop every node that applies it, again
- * after each restart (Z12). So the bytes are decoded once before they are proposed. That holds for a command from
- * another node too, which may run another version of the program.
+ * after each restart (Z12). So the bytes are decoded once before they are proposed. That holds for a command
+ * from another node too, which may run another version of the program.
  */
 export class CommandEncoder<Command> {
   readonly #parts: CommandEncoderParts<Command>;
@@ -53,9 +53,9 @@ export class CommandEncoder<Command> {
   }
 
   /**
-   * Validates and encodes a command, and passes its bytes to `use`, with the options for the rest of the call: an
-   * asynchronous validation takes its time from the call's time limit. `use` must copy the bytes if it keeps them
-   * after it has returned: the codec may encode the next command into the same buffer.
+   * Validates and encodes a command, and passes its bytes to `use`, with the options for the rest of the
+   * call: an asynchronous validation takes its time from the call's time limit. `use` must copy the bytes if
+   * it keeps them after it has returned: the codec may encode the next command into the same buffer.
    */
   encode<T, Options extends CallOptions>(
     command: Command,

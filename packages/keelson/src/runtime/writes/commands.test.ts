@@ -1,4 +1,5 @@
-// Commands and results between their caller and the state machine: encoded, validated, and the same on every node.
+// Commands and results between their caller and the state machine: encoded, validated, and the same on every
+// node.
 import { assert, describe, expect, it } from "vitest";
 import { CommandInvalidError, CommandRejectedError, Rejection, type RaftError } from "../../errors.ts";
 import type { Raft } from "../raft.ts";

@@ -38,18 +38,22 @@ const REMEMBERED_IDS = 8192;
 const SENDERS_MAX = 1024;
 
 /**
- * Calls about members and leadership that run here for other nodes at once: far more than operators make. Each
- * lasts up to the time that its request names, and unlike a proposal it counts towards no other limit.
+ * Calls about members and leadership that run here for other nodes at once: far more than operators make.
+ * Each lasts up to the time that its request names, and unlike a proposal it counts towards no other limit.
  */
 const MEMBERSHIP_CALLS_MAX = 64;
 
-/** Bytes (UTF-8) of an error's text in a reply: the largest rejection has 14 KB, with every character escaped. */
+/**
+ * Bytes (UTF-8) of an error's text in a reply: the largest rejection has 14 KB, with every character escaped.
+ */
 const ERROR_TEXT_BYTES_MAX = 16 * 1024;
 
 export interface ForwardedCallServerParts<Command, Result> {
   readonly core: Pick<RaftNode, "id" | "role" | "term">;
   readonly environment: Pick<Environment, "setTimer">;
-  /** How often the senders of calls that take long are told that these are still under way, in milliseconds. */
+  /**
+   * How often the senders of calls that take long are told that these are still under way, in milliseconds.
+   */
   readonly progressMs: number;
   readonly proposer: Pick<Proposer<Command, Result>, "writeForwarded" | "openSession" | "closeSession">;
   readonly changes: ChangeRunner;
@@ -147,7 +151,9 @@ export class ForwardedCallServer<Command, Result> {
     });
   }
 
-  /** Tells each sender which of its calls are still under way: it gives up a call that it hears nothing of. */
+  /**
+   * Tells each sender which of its calls are still under way: it gives up a call that it hears nothing of.
+   */
   #tellProgress(): void {
     const { core, send } = this.#parts;
     const bySender = new Map<string, ForwardRequest[]>();
@@ -212,7 +218,9 @@ export class ForwardedCallServer<Command, Result> {
     }
   }
 
-  /** Refuses a call about members or leadership if too many run already. The call itself is counted by now. */
+  /**
+   * Refuses a call about members or leadership if too many run already. The call itself is counted by now.
+   */
   #checkMembershipCalls(call: ForwardedCall): void {
     if (!isMembershipCall(call)) return;
     const running = [...this.#running].filter((request) => isMembershipCall(request.call)).length;

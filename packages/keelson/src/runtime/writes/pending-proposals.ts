@@ -202,7 +202,8 @@ export class PendingProposals<Result> {
     const led = [...this.#afterStepDown.values()];
     this.#rejectSome(
       led.filter(({ giveUpAt }) => giveUpAt <= now).map(({ proposals }) => proposals),
-      // A committed entry will be applied here. Its call waits for that, as long as its own time limit allows.
+      // A committed entry will be applied here. Its call waits for that, as long as its own time limit
+      // allows.
       ({ position }) => this.#core.commitStatus(position) !== "committed",
       ({ position }) =>
         new OutcomeUnknownError(

@@ -144,9 +144,9 @@ export class Proposer<Command, Result> {
   }
 
   /**
-   * Writes a command that another node encoded, without forwarding it, and resolves with the encoded result for that
-   * node. The command's bytes are checked here again: the other node may run another version of the program, with
-   * other limits and another codec.
+   * Writes a command that another node encoded, without forwarding it, and resolves with the encoded result
+   * for that node. The command's bytes are checked here again: the other node may run another version of the
+   * program, with other limits and another codec.
    */
   writeForwarded(
     bytes: Uint8Array,
@@ -222,8 +222,8 @@ export class Proposer<Command, Result> {
   /**
    * Whether a call runs on this node, because it leads; else it is made at whichever node leads.
    *
-   * @throws TransferringError this node leads, and takes no calls; NotLeaderError another node is known to lead,
-   *   and calls aren't forwarded: known before the command is encoded
+   * @throws TransferringError this node leads, and takes no calls; NotLeaderError another node is known to
+   * lead, and calls aren't forwarded: known before the command is encoded
    */
   #runsHere(): boolean {
     const { core, leader, forwardRefusal: why } = this.#parts;

@@ -195,7 +195,10 @@ function expectTrueExplanation<State extends ModelState, Input, Output>(
   expect(missing).toEqual([result.failing]);
 }
 
-/** Calls with equal inputs, of which the checker tries only the first: `add` returns the sum, `look` the sum as it is. */
+/**
+ * Calls with equal inputs, of which the checker tries only the first: `add` returns the sum, `look` the sum
+ * as it is.
+ */
 const counterExecution = fc
   .array(fc.tuple(fc.constantFrom<CounterInput>("look", "add 1", "add 2"), course), {
     ...{ minLength: 2, maxLength: OPERATIONS_MAX, size: "max" },

@@ -220,8 +220,8 @@ export class Search<State extends ModelState, Input, Output> {
   #extendVariant(frame: Frame<State>, before: Variant<State>, firstReturnAt: number): boolean {
     const fingerprint = this.#fingerprint(before.state);
     const count = frame.variants.length;
-    // Two operations with the same input do the same, and the one that was called first is possible wherever the
-    // other is. So only the first of them that isn't used has to be tried.
+    // Two operations with the same input do the same, and the one that was called first is possible wherever
+    // the other is. So only the first of them that isn't used has to be tried.
     const tried = new Set<Input>();
     for (const [optional, { input, calledAt }] of this.#optional.entries()) {
       if (calledAt > firstReturnAt) break;

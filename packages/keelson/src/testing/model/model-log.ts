@@ -75,8 +75,8 @@ export function configOf(log: ModelLog): ClusterConfig {
 }
 
 /**
- * Whether this node is the only voter, and was it in the configuration before the one in force too: then nobody
- * else can lead, or still serve reads under a lease.
+ * Whether this node is the only voter, and was it in the configuration before the one in force too: then
+ * nobody else can lead, or still serve reads under a lease.
  */
 export function votesAlone(log: ModelLog, id: NodeId): boolean {
   const { index, config } = configAt(log, log.lastIndex);

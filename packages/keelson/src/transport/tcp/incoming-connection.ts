@@ -30,8 +30,8 @@ export interface IncomingConnectionOwner {
    */
   onEstablished(connection: IncomingConnection, id: NodeId): void;
   /**
-   * This side closes the connection because of what the peer sent. `text` is for the log; null: there is nothing
-   * that only this node's log could tell.
+   * This side closes the connection because of what the peer sent. `text` is for the log; null: there is
+   * nothing that only this node's log could tell.
    */
   onRefused(connection: IncomingConnection, text: string | null): void;
   /** The connection is closed, for whatever reason. The last call. */

@@ -1,6 +1,8 @@
 import { spawnSync } from "node:child_process";
 
-/** A PID namespace and its own /proc, as a container has them; also for users other than root, where allowed. */
+/**
+ * A PID namespace and its own /proc, as a container has them; also for users other than root, where allowed.
+ */
 const PREFIXES = [
   ["unshare", "--pid", "--fork", "--kill-child", "--mount-proc", "--"],
   ["unshare", "--user", "--map-root-user", "--pid", "--fork", "--kill-child", "--mount-proc", "--"],

@@ -1,4 +1,7 @@
-/** `target` with some of its methods replaced. Works for objects of classes too, whose methods a spread leaves out. */
+/**
+ * `target` with some of its methods replaced. Works for objects of classes too, whose methods a spread leaves
+ * out.
+ */
 export function override<T extends object>(target: T, methods: Partial<T>): T {
   return new Proxy(target, {
     get(object, name): unknown {

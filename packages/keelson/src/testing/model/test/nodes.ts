@@ -95,7 +95,9 @@ export function candidate(changes: Changes = {}): ModelState {
   return allowed(taken, persisted(1));
 }
 
-/** Node a as the leader of term 3, elected by b; its log ends with the blank entry, which is being written. */
+/**
+ * Node a as the leader of term 3, elected by b; its log ends with the blank entry, which is being written.
+ */
 export function leader(changes: Changes = {}): ModelState {
   const before = candidate(changes);
   const longer = withEntries(before.log, 3, 1);

@@ -285,7 +285,8 @@ export class LeaderDuties {
   }
 
   /**
-   * Checks that the node, which leads no longer in the same term, had a reason. Returns what it owes the others.
+   * Checks that the node, which leads no longer in the same term, had a reason. Returns what it owes the
+   * others.
    */
   resigned(input: Input, now: number, isStalled: boolean): HandOver {
     if (input.type === "message" && input.message.type === "append-entries-reply")

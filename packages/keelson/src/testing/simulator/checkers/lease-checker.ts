@@ -18,8 +18,8 @@ export interface ReceiverState {
  * also notices a runtime that names a wrong time.
  *
  * - STABLE: a node that leads, or has heard its leader within the shortest election timeout, grants no
- *   pre-vote, and with check-quorum gives no vote (dissertation 4.2.3, 6.2; E15), whether the request or another
- *   message told it the later term (L5).
+ *   pre-vote, and with check-quorum gives no vote (dissertation 4.2.3, 6.2; E15), whether the request or
+ *   another message told it the later term (L5).
  *
  * Requests that the leader itself asked for are exempt (dissertation 3.10). A request that came several times
  * may be granted if it could have been granted once, because the answer doesn't say which copy it is for.

@@ -1,5 +1,6 @@
 /**
- * DUTY: a leader that a majority answers has a lease, so reads under it cost no messages (dissertation 6.4.1).
+ * DUTY: a leader that a majority answers has a lease, so reads under it cost no messages (dissertation
+ * 6.4.1).
  *
  * The leader may extend its lease by one round at a time: it waits until a majority has answered that round
  * before it takes the next one. So the lease begins no earlier than round R if a majority answered R, then a

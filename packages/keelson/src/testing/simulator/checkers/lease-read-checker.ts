@@ -8,8 +8,8 @@
  * - The leader has asked nobody to take over in this term: the election that follows ignores these promises.
  *
  * The reference model checks the same moment on the leader's clock, by the rounds that were answered. This
- * checker goes to the voters. It sees one that breaks its promise, forgets it at a restart, or counts a shorter
- * time than the leader, and a leader that is wrong about who its voters are.
+ * checker goes to the voters. It sees one that breaks its promise, forgets it at a restart, or counts a
+ * shorter time than the leader, and a leader that is wrong about who its voters are.
  */
 import type { ClusterConfig } from "../../../core/config.ts";
 import type { Message } from "../../../core/message.ts";

@@ -29,7 +29,9 @@ export class NodeDuties {
   readonly #elections: ElectionDuties;
   /** The duties of the node as the leader of the present term; null: the node doesn't lead. */
   #leading: LeaderDuties | null = null;
-  /** The node has just stopped leading this term: what its next actions must do about it. null: it has not. */
+  /**
+   * The node has just stopped leading this term: what its next actions must do about it. null: it has not.
+   */
   #handOver: (HandOver & { readonly term: number }) | null = null;
   #before: CoreBefore;
   /** The runtime reported that a part of the node has stalled. */

@@ -19,7 +19,10 @@ interface Round {
   readonly leader: NodeId;
   readonly term: number;
   readonly round: number;
-  /** The configuration that the leader acted on when the round began. Its disk may be gone when the read is answered. */
+  /**
+   * The configuration that the leader acted on when the round began. Its disk may be gone when the read is
+   * answered.
+   */
   readonly inForce: SeenConfig | null;
   /** The nodes that answered this round, or a later one, in this term. */
   readonly answeredBy: Set<NodeId>;

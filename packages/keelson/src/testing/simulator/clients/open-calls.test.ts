@@ -5,7 +5,10 @@ import type { SimProcess } from "../world/sim-process.ts";
 import { OpenCalls } from "./open-calls.ts";
 
 const PLAN = planOf(1);
-/** A write on a node that doesn't lead must have ended after this time, and a call with a time limit of 5 s after the second. */
+/**
+ * A write on a node that doesn't lead must have ended after this time, and a call with a time limit of 5 s
+ * after the second.
+ */
 const STEP_DOWN_MS = PLAN.electionTimeoutMs.max + 300;
 const TIMEOUT_MS = 5_000;
 const OVERDUE_MS = TIMEOUT_MS + 1_000;

@@ -343,9 +343,9 @@ export type LeaderFault =
   | { readonly type: "stall-leader"; readonly ms: number }
   /**
    * The leader sends TimeoutNow. If the target hears it, all messages to the leader are delayed from then on,
-   * while clients read from the leader. If it never hears it, everything that the leader sends to the target is
-   * lost for so long, and clients read from the leader when it has given up the transfer. If it hears it too
-   * late, everything sent to the target is delayed by so much until then.
+   * while clients read from the leader. If it never hears it, everything that the leader sends to the target
+   * is lost for so long, and clients read from the leader when it has given up the transfer. If it hears it
+   * too late, everything sent to the target is delayed by so much until then.
    */
   | { readonly type: "deaf-handover"; readonly target: HandoverTarget; readonly ms: number }
   /**
@@ -479,8 +479,8 @@ export type OperatorFault =
   | { readonly type: "found-again"; readonly node: number; readonly others: boolean };
 
 /**
- * When the target of a transfer gets TimeoutNow, and the leader's other messages of that time: at once; never;
- * or so late that the leader has given up, and the operator may have taken the target's vote away.
+ * When the target of a transfer gets TimeoutNow, and the leader's other messages of that time: at once;
+ * never; or so late that the leader has given up, and the operator may have taken the target's vote away.
  */
 export type HandoverTarget = "hears" | "never hears" | "hears too late";
 

@@ -6,8 +6,9 @@ import type { Plan } from "./plan.ts";
 import { busyClients, cluster } from "./stage-cluster.ts";
 
 /**
- * Leaders hand over while a voter has been silent for long and yet holds as much as the others, because nobody
- * writes (Q23); or to a voter that hears of it when the transfer is over and it has no vote any more (T2).
+ * Leaders hand over while a voter has been silent for long and yet holds as much as the others, because
+ * nobody writes (Q23); or to a voter that hears of it when the transfer is over and it has no vote any more
+ * (T2).
  */
 export function handOverStage(plan: Plan, chance: Chance): Plan {
   const isTooLate = chance.happens(0.5);

@@ -55,9 +55,9 @@ const WINDOW_CONSTANT = 0x3_1d00;
 
 /**
  * In some runs messages and windows are small. Otherwise no run has enough entries to fill them, and what a
- * leader does at these limits would never be seen (R13, R14). Thousands of entries would take too long. And not
- * where many messages wait for the disk, or overtake each other: `ChainChecker` takes each message that leaves
- * for an answer to those that have just arrived, and would take a long queue of them for a long chain.
+ * leader does at these limits would never be seen (R13, R14). Thousands of entries would take too long. And
+ * not where many messages wait for the disk, or overtake each other: `ChainChecker` takes each message that
+ * leaves for an answer to those that have just arrived, and would take a long queue of them for a long chain.
  */
 function windowOf({ catchUpMs, faults, transport, diskMs }: Plan, chance: Chance): Plan["window"] {
   const isBulky = faults.some(({ type }) => type === "bulk" || type === "busy-receivers");

@@ -62,8 +62,8 @@ export function soleVoterStage(plan: Plan, chance: Chance): Plan {
  * Leases end while clients read under them, with clocks that drift as far as they may (L5, L6):
  *
  * - `cut`: the leader is cut off, and read from until it notices.
- * - `contest`: the leader is cut off until two voters ask for votes, and messages of their elections are late.
- *   When the voters hear it again, they have promised their votes to others already.
+ * - `contest`: the leader is cut off until two voters ask for votes, and messages of their elections are
+ *   late. When the voters hear it again, they have promised their votes to others already.
  * - `lost-handover`: the leader asks another node to take over, which never hears of it, and leads on.
  * - `slow-answers`: rounds for other reads begin faster than they are answered.
  */

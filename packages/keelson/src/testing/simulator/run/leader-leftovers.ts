@@ -1,7 +1,7 @@
 /**
  * BOUND: what a leader still holds about its followers when nothing is under way. A leftover does no harm at
- * once. But bytes that are never given back fill a follower's window in the end, and replication stands still;
- * a notice that never ends keeps connections open and messages going.
+ * once. But bytes that are never given back fill a follower's window in the end, and replication stands
+ * still; a notice that never ends keeps connections open and messages going.
  */
 import type { RaftNode } from "../../../core/node.ts";
 import type { NodeId } from "../../../core/position.ts";

@@ -31,8 +31,8 @@ export class CommittedReader {
   /** The last command that the stream yielded, or that a snapshot covered before it was read. */
   #readTo: LogIndex = 0;
   /**
-   * How many more streams begin with the oldest entry that the node keeps, as for a program that is new: what a
-   * reader that keeps up is given comes from memory, the rest from the disk.
+   * How many more streams begin with the oldest entry that the node keeps, as for a program that is new: what
+   * a reader that keeps up is given comes from memory, the rest from the disk.
    */
   #rereadsLeft = REREADS_MAX;
   /** The streams that were opened. */

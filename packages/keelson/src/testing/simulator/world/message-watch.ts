@@ -85,7 +85,8 @@ export class MessageWatch implements TransportObserver {
   constructor(parts: MessageWatchParts) {
     const { electionTimeoutMs, checkQuorum, start } = parts.plan;
     this.#parts = parts;
-    // The lease checker counts from 0, and the node from the clock's start: near 2^53 it rounds to milliseconds.
+    // The lease checker counts from 0, and the node from the clock's start: near 2^53 it rounds to
+    // milliseconds.
     const roundingMs = 2 * start.clockMs * Number.EPSILON;
     this.#lease = new LeaseChecker(electionTimeoutMs.min - roundingMs, checkQuorum);
     this.#grants = new GrantChecker(electionTimeoutMs.min);
