@@ -229,9 +229,9 @@ export const RUNTIME_BUGS: readonly Bug[] = [
     also: [
       {
         file: "runtime/lifecycle/transport-host.ts",
-        from: "const { lostEntries, driver, updatePeers, log } = parts;",
+        from: "const { lostEntries, removal, driver, updatePeers, log } = parts;",
         // The composition root passes more parts than the host's type names.
-        to: "const { lostEntries, driver, updatePeers, log, applier } = parts as typeof parts & { applier: { isReadable: boolean } };",
+        to: "const { lostEntries, removal, driver, updatePeers, log, applier } = parts as typeof parts & { applier: { isReadable: boolean } };",
       },
     ],
   },

@@ -213,13 +213,24 @@ export class Raft<Command, Result> implements AsyncDisposable {
     return this.#node.directory.leader;
   }
 
+  /**
+   * Whether this node was removed from its cluster, as far as it knows. It learns it from its log, once the removal
+   * is committed, or from a member that refuses its connections for this reason; while it can hear neither, it
+   * doesn't know. A removed node fails calls that need a leader with `RemovedError`. It still serves stale reads and
+   * `snapshot`, and runs until `close`.
+   */
+  get removed(): boolean {
+    return this.#node.removal.isRemoved;
+  }
+
   /** The node's state and counters at this moment: a plain object that doesn't change. */
   metrics(): RaftMetrics {
     return this.#node.metrics();
   }
 
   /**
-   * Role, leader and membership as they are now, then each change of them, then the end of the node. A reader
+   * Role, leader and membership as they are now, then each change of them, and that the node was removed; then the
+   * end of the node. A reader
    * that lags behind by more than `limits.changesMax` misses changes that later ones of the same type have
    * overtaken, but never the last one.
    *
@@ -268,7 +279,7 @@ export class Raft<Command, Result> implements AsyncDisposable {
 
   /**
    * Resolves when the node has stopped: with undefined after `close`, with the error after a failure. Never
-   * rejects.
+   * rejects. A node that was removed from its cluster hasn't stopped: see `removed`.
    */
   get stopped(): Promise<RaftError | undefined> {
     return this.#node.lifecycle.stopped;

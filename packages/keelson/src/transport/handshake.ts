@@ -110,6 +110,19 @@ export function openRefusal(reason: string): Refusal {
   return { told: reason, logged: reason };
 }
 
+/**
+ * What a node that was removed is told by a member that knows its removal to be committed. The node recognises
+ * its removal by this text (`saysRemoved`), also from a member of another version: don't change it.
+ */
+export function removalReason(id: NodeId): string {
+  return `node ${id} was removed from the cluster; an id is not used again`;
+}
+
+/** Whether a peer refuses the node `id` because that was removed from the cluster. */
+export function saysRemoved(reason: string, id: NodeId): boolean {
+  return reason === removalReason(id);
+}
+
 /** A refusal of a peer that has not shown that it belongs to this node's cluster. */
 export function refusalOfStranger(reason: string): Refusal {
   return { told: STRANGER_REASON, logged: reason };

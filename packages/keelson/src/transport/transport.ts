@@ -94,6 +94,11 @@ export interface TransportHost {
    */
   onPeer(peer: PeerInfo): void;
   /**
+   * The node that was reached as `peer` refused this one in the handshake, and gave this reason. It has not shown
+   * that it is that peer. Called for each attempt. Absent: nobody needs to know.
+   */
+  onRefused?(peer: NodeId, reason: string): void;
+  /**
    * A message from the peer that `message.from` names. The host owns `records` and the message's payload from
    * now on: the transport neither changes nor reuses their bytes.
    */

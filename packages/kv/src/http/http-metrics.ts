@@ -49,7 +49,7 @@ const COUNTERS: readonly Metric[] = [
   ],
 ];
 
-const ROLES = ["follower", "pre-candidate", "candidate", "leader", "stopped"] as const;
+const ROLES = ["follower", "pre-candidate", "candidate", "leader", "removed", "stopped"] as const;
 
 /** The parts of a node that `RaftMetrics.stalled` may name, because their calls can hang. */
 const PARTS = ["log", "state-machine", "snapshot-store"] as const;

@@ -399,6 +399,7 @@ describe("the state of the node", () => {
   it.each([
     [{ leader: null }, 503, "NO_LEADER"],
     [{ role: "stopped" } as const, 503, "STOPPED"],
+    [{ role: "removed" } as const, 503, "REMOVED"],
     [{ commitIndex: 1101, appliedIndex: 100 }, 503, "CATCHING_UP"],
     [{ stalled: { part: "state-machine", call: "applying entry 7", ms: 9000 } } as const, 503, "STALLED"],
     [{ commitIndex: 1100, appliedIndex: 100 }, 200, null],

@@ -459,7 +459,7 @@ export class HttpServer {
     return { status: 200, headers, body: Buffer.from(text, "utf8") };
   }
 
-  async #backup(request: HttpRequest, { node, removal, snapshots }: Serving): Promise<Answer> {
+  async #backup(request: HttpRequest, { node, snapshots }: Serving): Promise<Answer> {
     const { target, method } = request;
     const consistency = consistencyOf(parametersOf(target, ["consistency"]).get("consistency"));
     // GET's handler answers HEAD too. It would take a snapshot and keep it open for an unread body.
@@ -469,9 +469,7 @@ export class HttpServer {
     if (snapshots === undefined) {
       return errorResponse(errorAnswer(404, "NO_ROUTE", "this node takes no snapshots"));
     }
-    const mayBeStale = consistency === "stale";
-    if (!mayBeStale) removal?.throwIfRemoved();
-    return this.#backups.send(node, snapshots, mayBeStale);
+    return this.#backups.send(node, snapshots, consistency === "stale");
   }
 }
 

@@ -4,7 +4,7 @@
  */
 import { VALUE_BYTES_MAX, type KvCommand } from "../store/commands.ts";
 import type { ListedKey } from "../store/state-machine.ts";
-import { readFrom, type KvNode, type Serving } from "../node/kv-node.ts";
+import type { KvNode, Serving } from "../node/kv-node.ts";
 import { errorAnswer, noRoom } from "./error-answers.ts";
 import type { HttpMetrics } from "./http-metrics.ts";
 import { errorResponse, jsonAnswer, type Answer } from "./answer.ts";
@@ -65,8 +65,7 @@ export class KeyRoutes {
     const consistency = consistencyOf(parameters.get("consistency"));
     const staleness = stalenessHeaders(serving.node, consistency);
     const { answerAccount } = request;
-    const found = await readFrom(
-      serving,
+    const found = await serving.node.read(
       () => this.#reads.readValue(answerAccount, () => serving.store.get(key)),
       { consistency },
     );
@@ -110,7 +109,7 @@ export class KeyRoutes {
       const bytes = answer.body instanceof Uint8Array ? answer.body.length : 0;
       return request.answerAccount.take(bytes) ? answer : errorResponse(noRoom());
     };
-    return readFrom(serving, () => this.#lists.run(listAndEncode), { consistency });
+    return serving.node.read(() => this.#lists.run(listAndEncode), { consistency });
   }
 
   async #write(request: HttpRequest, { node }: Serving, command: KvCommand): Promise<Answer> {

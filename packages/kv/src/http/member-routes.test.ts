@@ -7,10 +7,7 @@ import {
   TransferFailedError,
   TransferringError,
 } from "keelson";
-import { describe, expect, it, onTestFinished } from "vitest";
-import { HttpServer } from "./http-server.ts";
-import { RemovalWatch } from "../node/removal-watch.ts";
-import { ANY_PORT, fakeServing } from "../test/serving.ts";
+import { describe, expect, it } from "vitest";
 import { errorOf, start } from "../test/started-http.ts";
 
 describe("the routes of members and leadership", () => {
@@ -244,41 +241,3 @@ describe("the routes of members and leadership", () => {
     ]);
   });
 });
-
-describe("a node that was removed", () => {
-  const config = (...voters: string[]) => ({
-    type: "membership" as const,
-    index: 1,
-    config: { voters, outgoingVoters: [], learners: [] },
-  });
-
-  it("refuses all but stale reads at once, until it is a member again", async () => {
-    const serving = await fakeServing();
-    const server = await HttpServer.listen(ANY_PORT);
-    onTestFinished(() => server.close());
-    const removal = new RemovalWatch("n1");
-    server.serve({ ...serving, removal });
-    const get = (target: string) => fetch(`http://${server.address}${target}`);
-    await removal.follow(eventsOf(config("n2"), config("n1", "n2")));
-    expect((await get("/kv")).status).toBe(200);
-    await removal.follow(eventsOf(config("n1", "n2"), config("n2")));
-    for (const target of ["/kv/a", "/kv", "/kv/a?consistency=lease"]) {
-      const response = await get(target);
-      expect([response.status, await errorOf(response)]).toEqual([
-        503,
-        {
-          code: "REMOVED",
-          message: "n1 is no member of the cluster any more; ask another node",
-          outcome: "not-done",
-        },
-      ]);
-    }
-    expect((await get("/kv?consistency=stale")).status).toBe(200);
-    await removal.follow(eventsOf(config("n1", "n2"), config("n2"), config("n1", "n2")));
-    expect((await get("/kv")).status).toBe(200);
-  });
-});
-
-async function* eventsOf<T>(...events: T[]): AsyncGenerator<T> {
-  yield* events;
-}

@@ -50,6 +50,9 @@ export function healthAnswer({ node }: Serving): Answer {
 export function readinessAnswer({ node }: Serving): Answer {
   const { id, role, leader, commitIndex, appliedIndex, members, stalled } = node.metrics();
   if (role === "stopped") return errorResponse(unavailable("STOPPED", "the node has stopped"));
+  if (role === "removed") {
+    return errorResponse(unavailable("REMOVED", `${id} was removed from the cluster`));
+  }
   if (members.find((member) => member.id === id)?.lostEntries === true) {
     return errorResponse(
       unavailable("LOST_ENTRIES", `${id} lost entries that it had acknowledged; remove it and add it anew`),

@@ -28,7 +28,7 @@ import { createServer, type Server, type Socket } from "node:net";
 import { NotLeaderError, RaftError, type LeaderHint } from "keelson";
 import { clientAddressesOf, formatAddress, type Address } from "../shared/addresses.ts";
 import { KEY_BYTES_MAX, VALUE_BYTES_MAX, type KvCommand } from "../store/commands.ts";
-import { readFrom, type Serving } from "../node/kv-node.ts";
+import type { Serving } from "../node/kv-node.ts";
 import { isHttp, isText } from "./foreign-protocol.ts";
 import { parseLine, type LineCommand } from "./line-command.ts";
 import { LineSplitter, type Line } from "./line-splitter.ts";
@@ -361,7 +361,7 @@ async function get(
   held: MemoryAccount,
   reads: ReadGate,
 ): Promise<string | Buffer> {
-  const found = await readFrom(serving, () => reads.readValue(held, () => serving.store.get(key)));
+  const found = await serving.node.read(() => reads.readValue(held, () => serving.store.get(key)));
   if (found === "no-room") {
     await delayRefusal();
     return "Error: clients have not read the answers that they asked for, which take all room; try again";

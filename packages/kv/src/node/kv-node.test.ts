@@ -14,7 +14,7 @@ function nodeWith(state: Partial<FollowableNode>): { raft: FollowableNode; reach
   const raft = new Proxy(parts, {
     get: (target, name): unknown =>
       Reflect.get(target, name) ??
-      (name === "leader"
+      (name === "leader" || name === "removed"
         ? null
         : () => {
             reached.push(String(name));
@@ -72,6 +72,12 @@ describe("the node behind the servers", () => {
     expect(await refusedBy(raft, true)).toMatchObject({ read: null });
     await kvNodeOf(raft, true).read(() => 1, { consistency: "stale" });
     expect(reached).toContain("read");
+  });
+
+  it("leaves a removed node's calls to the library, which refuses them with RemovedError", async () => {
+    const { raft, reached } = nodeWith({ removed: true });
+    expect(await refusedBy(raft, false)).toEqual({});
+    expect(reached).toHaveLength(7);
   });
 
   it("leaves a stopped node's calls to the library, which has the reason", async () => {

@@ -1,9 +1,8 @@
 /** What the HTTP and the line server need of a running node. Tests pass a fake. */
-import { NotLeaderError, type Raft, type ReadOptions } from "keelson";
+import { NotLeaderError, type Raft } from "keelson";
 import type { SnapshotStore } from "keelson/storage/snapshots";
 import type { KvCommand, KvResult } from "../store/commands.ts";
 import type { KvStateMachine } from "../store/state-machine.ts";
-import type { RemovalWatch } from "./removal-watch.ts";
 
 /** The methods of `Raft` that the servers call. */
 export type KvNode = Pick<
@@ -21,7 +20,8 @@ export type KvNode = Pick<
 >;
 
 /** What `kvNodeOf` needs of a node. */
-export type FollowableNode = KvNode & Pick<Raft<KvCommand, KvResult>, "leader" | "initialized" | "stopped">;
+export type FollowableNode = KvNode &
+  Pick<Raft<KvCommand, KvResult>, "leader" | "initialized" | "removed" | "stopped">;
 
 /**
  * A node whose calls fail at once with `NotLeaderError` where the library would wait for a leader: a client
@@ -34,12 +34,13 @@ export function kvNodeOf(raft: FollowableNode, forward: boolean): KvNode {
   void raft.stopped.then(() => {
     hasStopped = true;
   });
-  // A stopped node has an error of its own.
+  // A node that has stopped or was removed has an error of its own.
+  const hasOwnError = (): boolean => hasStopped || raft.removed;
   const checkKnowsLeader = (): void => {
-    if (!forward && !hasStopped && raft.leader === null) throw new NotLeaderError(null);
+    if (!forward && !hasOwnError() && raft.leader === null) throw new NotLeaderError(null);
   };
   const checkLeads = (): void => {
-    if (hasStopped || raft.leader?.id === raft.metrics().id) return;
+    if (hasOwnError() || raft.leader?.id === raft.metrics().id) return;
     throw new NotLeaderError(raft.leader);
   };
   return {
@@ -82,25 +83,6 @@ export function kvNodeOf(raft: FollowableNode, forward: boolean): KvNode {
 export interface Serving {
   readonly node: KvNode;
   readonly store: KvStateMachine;
-  /**
-   * Notices that the node was removed from its cluster. Absent: the servers never refuse reads for that
-   * reason.
-   */
-  readonly removal?: RemovalWatch;
   /** Absent: the node takes no snapshots, so it can't send backups. */
   readonly snapshots?: SnapshotStore;
-}
-
-/**
- * Reads for a client.
- *
- * @throws RemovedError the node was removed, and the read needs a leader
- */
-export function readFrom<T>(
-  { node, removal }: Serving,
-  query: () => T | Promise<T>,
-  options: ReadOptions = {},
-): Promise<T> {
-  if (options.consistency !== "stale") removal?.throwIfRemoved();
-  return node.read(query, options);
 }

@@ -29,7 +29,6 @@ import { HttpServer } from "../http/http-server.ts";
 import { dataDirectory } from "../node/data-directory.ts";
 import { LineServer } from "../line/line-server.ts";
 import { kvNodeOf } from "../node/kv-node.ts";
-import { RemovalWatch } from "../node/removal-watch.ts";
 import type { ServerSettings } from "./server-settings.ts";
 import { StateDirectory } from "../store/state-directory.ts";
 import { KvStateMachine } from "../store/state-machine.ts";
@@ -118,9 +117,7 @@ export class KvServer {
       } else if (startedEmpty && settings.join === null && raft.metrics().clusterId === null) {
         throw new NoClusterError();
       }
-      const removal = new RemovalWatch(settings.id);
-      void removal.follow(raft.changes());
-      const serving = { node: kvNodeOf(raft, settings.forward), store, removal, snapshots };
+      const serving = { node: kvNodeOf(raft, settings.forward), store, snapshots };
       line.serve(serving);
       http.serve(serving);
       return new KvServer(line, http, raft, startedEmpty);

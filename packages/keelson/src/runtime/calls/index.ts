@@ -13,4 +13,5 @@ export {
 export type { ForwardableCall, LeaderCalls } from "./forwardable-call.ts";
 export { CallRegistry } from "./call-registry.ts";
 export { CallDeadlines } from "./call-deadlines.ts";
+export type { RemovalStatus } from "./removal-status.ts";
 export { RetryDelays } from "./retry-delays.ts";

@@ -1,7 +1,7 @@
 import type { RaftNode } from "../../core/node.ts";
 import type { NodeId, Term } from "../../core/position.ts";
 import type { Role } from "../../core/role.ts";
-import type { MembershipAt, MembershipHistory } from "../members/index.ts";
+import type { MembershipAt, MembershipHistory, RemovalWatch } from "../members/index.ts";
 import type { RaftChange } from "../streams/index.ts";
 
 /** What one input to the core changed. */
@@ -42,11 +42,13 @@ export const NO_CHANGE: CoreChange = {
 export class ChangeDetector {
   readonly #core: RaftNode;
   readonly #memberships: MembershipHistory;
+  readonly #removal: Pick<RemovalWatch, "evidence">;
   #seen: Seen;
   #elections = 0;
 
-  constructor(core: RaftNode, memberships: MembershipHistory) {
+  constructor(core: RaftNode, memberships: MembershipHistory, removal: Pick<RemovalWatch, "evidence">) {
     this.#core = core;
+    this.#removal = removal;
     this.#memberships = memberships;
     this.#seen = { ...this.#now(), removedMembers: 0 };
   }
@@ -56,7 +58,7 @@ export class ChangeDetector {
     return this.#elections;
   }
 
-  /** Role, leader and membership as they are now, in the form of the changes that would lead to them. */
+  /** Role, leader, membership and removal as they are now, in the form of the changes that would lead to them. */
   get current(): RaftChange[] {
     const { role, term, leader, membership } = this.#now();
     const changes: RaftChange[] = [
@@ -64,6 +66,8 @@ export class ChangeDetector {
       { type: "leader", leader, term },
     ];
     if (membership !== null) changes.push(membershipChange(membership));
+    const { evidence } = this.#removal;
+    if (evidence !== null) changes.push({ type: "removed", ...evidence });
     return changes;
   }
 

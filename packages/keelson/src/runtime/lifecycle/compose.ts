@@ -7,7 +7,7 @@ import type { RuntimeMessage } from "../../codec/frame-runtime-message.ts";
 import { EntryKind } from "../../codec/record.ts";
 import { encodeSessionTime } from "../../codec/session-entry.ts";
 import type { NodeId } from "../../core/position.ts";
-import { NotLeaderError, type LeaderHint } from "../../errors.ts";
+import { NotLeaderError, RemovedError, type LeaderHint } from "../../errors.ts";
 import type { TransportHost } from "../../transport/transport.ts";
 import { CallRegistry, NO_CLUSTER } from "../calls/index.ts";
 import {
@@ -28,6 +28,8 @@ import {
   MembershipCalls,
   MembershipChanges,
   type MembershipHistory,
+  type RemovalEvidence,
+  RemovalWatch,
 } from "../members/index.ts";
 import { ReadHandler, ReadIndexQueue } from "../reads/index.ts";
 import { LogClock, SessionApplier, type SessionHost } from "../sessions/index.ts";
@@ -69,6 +71,7 @@ export interface ComposedNode<Command, Result> {
   readonly transfers: LeadershipTransfers;
   readonly membershipCalls: MembershipCalls;
   readonly directory: MemberDirectory;
+  readonly removal: RemovalWatch;
   readonly snapshots: SnapshotService;
   readonly detector: ChangeDetector;
   readonly changes: ChangeStream;
@@ -113,16 +116,27 @@ export function composeNode<Command, Result>(
   const bootstrap = bootstrapOf(base, loop);
   const formation = planned === null ? null : new ClusterFormation({ ...base, planned, bootstrap });
   const noLeaderError = (): NotLeaderError => noLeaderErrorOf(memberships, formation);
-  const members = membersOf(base, loop, noLeaderError);
-  const writes = writesOf(base, loop, members);
-  const reads = readsOf(base, loop, noLeaderError);
   const streams = streamsOf(base, loop);
+  const removal = new RemovalWatch({
+    ...base,
+    onRemoved: (evidence) => {
+      streams.changes.push({ type: "removed", ...evidence });
+      log("warn", removalText(core.id, evidence), { ...evidence });
+    },
+    refuseCalls: () => {
+      members.forwarder.removed();
+      reads.readQueue.refuse(() => new RemovedError(core.id), core.commitIndex);
+    },
+  });
+  const members = membersOf(base, loop, removal, noLeaderError);
+  const writes = writesOf(base, loop, members);
+  const reads = readsOf(base, loop, removal, noLeaderError);
   const snapshots = snapshotsOf(base, loop, bootstrap, ({ index }) => {
     writes.pendingProposals.settleInstalled(index);
     reads.reads.runReady();
     streams.committed.applied();
   });
-  const detector = new ChangeDetector(core, memberships);
+  const detector = new ChangeDetector(core, memberships, removal);
   const parts = {
     ...{ ...loop, ...members, ...writes, ...reads, ...streams },
     ...{ bootstrap, formation, snapshots, detector },
@@ -165,6 +179,15 @@ function noLeaderErrorOf(memberships: MembershipHistory, formation: ClusterForma
   const waitingFor = formation?.waitingFor ?? null;
   const why = waitingFor === null ? NO_CLUSTER : `the cluster isn't created yet: ${waitingFor}`;
   return new NotLeaderError(null, { why });
+}
+
+/** The log line of a node that learns that it was removed. */
+function removalText(id: NodeId, { index, toldBy }: RemovalEvidence): string {
+  const known = toldBy === null ? `by entry ${String(index)}` : `as ${toldBy} says`;
+  return (
+    `${id} was removed from the cluster, ${known}: it serves stale reads only. Close it; its machine can be added ` +
+    "anew, with an empty directory and a new id"
+  );
 }
 
 /** The stalled call; null: none has stalled. */
@@ -238,12 +261,14 @@ interface Members {
   readonly membershipCalls: MembershipCalls;
   readonly maintenance: LeaderMaintenance;
   readonly lostEntries: LostEntries;
+  readonly removal: RemovalWatch;
   readonly updatePeers: () => void;
 }
 
 function membersOf<Command, Result>(
   base: Base<Command, Result>,
   { driver, logClock }: Loop<Command, Result>,
+  removal: RemovalWatch,
   noLeaderError: () => NotLeaderError,
 ): Members {
   const { core, memberships, stored, environment, transport, calls, warn, send, log, failed } = base;
@@ -268,7 +293,7 @@ function membersOf<Command, Result>(
     begin: (to) => driver.transferLeadership(to),
   });
   const forwarder = new CallForwarder({
-    ...{ core, environment, limits, timings, calls, leader, send, noLeaderError },
+    ...{ core, environment, limits, timings, calls, leader, removal, send, noLeaderError },
   });
   const membershipCalls = new MembershipCalls({
     ...{ core, calls, membershipChanges, transfers, leaderCalls: forwarder },
@@ -301,7 +326,7 @@ function membersOf<Command, Result>(
   };
   return {
     ...{ peers, directory, membershipChanges, transfers, forwarder, membershipCalls, maintenance },
-    ...{ lostEntries, updatePeers },
+    ...{ lostEntries, removal, updatePeers },
   };
 }
 
@@ -329,7 +354,7 @@ interface Writes<Command, Result> {
 function writesOf<Command, Result>(
   base: Base<Command, Result>,
   { driver, sessions, results, logClock }: Loop<Command, Result>,
-  { directory, forwarder, membershipChanges, transfers }: Members,
+  { directory, forwarder, membershipChanges, removal, transfers }: Members,
 ): Writes<Command, Result> {
   const { core, environment, calls, send, status, retryDelays, settings } = base;
   const { limits, timings } = settings;
@@ -342,7 +367,7 @@ function writesOf<Command, Result>(
     timings.electionTimeoutMaxMs,
   );
   const proposer = new Proposer<Command, Result>({
-    ...{ core, driver, results, sessions, logClock, leader, calls },
+    ...{ core, driver, results, sessions, logClock, leader, calls, removal },
     encoder: new CommandEncoder<Command>({ codec, schema, limits, calls, environment }),
     pending: pendingProposals,
     leaderCalls: forwarder,
@@ -375,6 +400,7 @@ interface Reads {
 function readsOf<Command, Result>(
   base: Base<Command, Result>,
   { driver, applier }: Loop<Command, Result>,
+  removal: RemovalWatch,
   noLeaderError: () => NotLeaderError,
 ): Reads {
   const { core, environment, calls, failed } = base;
@@ -389,7 +415,7 @@ function readsOf<Command, Result>(
     },
   });
   const reads = new ReadHandler({
-    ...{ core, environment, calls, failed, noLeaderError },
+    ...{ core, environment, calls, failed, removal, noLeaderError },
     queue: readQueue,
     state: applier,
   });

@@ -18,6 +18,7 @@ import type {
   MemberDirectory,
   MembershipChanges,
   MembershipHistory,
+  RemovalWatch,
 } from "../members/index.ts";
 import type { ReadHandler, ReadIndexQueue } from "../reads/index.ts";
 import type { SnapshotService } from "../snapshots/index.ts";
@@ -37,6 +38,7 @@ export interface NodeEventsParts<Command, Result> {
   readonly transfers: LeadershipTransfers;
   readonly maintenance: LeaderMaintenance;
   readonly lostEntries: LostEntries;
+  readonly removal: RemovalWatch;
   readonly pendingProposals: PendingProposals<Result>;
   readonly forwarder: CallForwarder;
   readonly forwardedCalls: ForwardedCallServer<Command, Result>;
@@ -61,7 +63,7 @@ export class NodeEvents<Command, Result> implements DriverHost, ApplierHost<Resu
   /** After each input to the core. What is reported to callers and streams here has happened already. */
   coreChanged(): void {
     const { core, pendingProposals, membershipChanges, transfers, maintenance, lostEntries } = this.#parts;
-    const { detector, forwardedCalls, forwarder, readQueue } = this.#parts;
+    const { detector, forwardedCalls, forwarder, readQueue, removal } = this.#parts;
     const change = detector.detect();
     if (change.leadershipEnded) pendingProposals.leadershipEnded();
     if (change !== NO_CHANGE) this.#publish(change);
@@ -73,6 +75,8 @@ export class NodeEvents<Command, Result> implements DriverHost, ApplierHost<Resu
     forwardedCalls.afterCoreInput();
     if (change.leaderChanged) forwarder.leaderChanged();
     if (change.leaderChanged && core.leader !== null) readQueue.retry();
+    // Last: a change that this node made as the leader, and that removes it, has its outcome by now.
+    removal.afterCoreInput();
   }
 
   isAwaited(position: LogPosition): boolean {

@@ -1,7 +1,8 @@
 import type { RaftNode } from "../../core/node.ts";
 import type { LogIndex } from "../../core/position.ts";
+import type { Role } from "../../core/role.ts";
 import type { Applier, Driver } from "../loop/index.ts";
-import type { MemberDirectory } from "../members/index.ts";
+import type { MemberDirectory, RemovalWatch } from "../members/index.ts";
 import type { RaftMetrics, SessionMetrics, StallMetrics } from "../shared/index.ts";
 import type { ReadHandler, ReadIndexQueue } from "../reads/index.ts";
 import type { SessionApplier } from "../sessions/index.ts";
@@ -16,6 +17,7 @@ export interface NodeMetricsParts<Command, Result> {
   readonly status: NodeStatus;
   readonly bootstrap: ClusterBootstrap;
   readonly directory: MemberDirectory;
+  readonly removal: RemovalWatch;
   readonly driver: Driver;
   readonly applier: Applier<Command, Result>;
   readonly detector: ChangeDetector;
@@ -36,9 +38,11 @@ export interface NodeMetricsParts<Command, Result> {
  */
 export interface ProbedState
   extends
-    Pick<RaftMetrics, "role" | "term" | "commitIndex" | "appliedIndex" | "durableIndex">,
+    Pick<RaftMetrics, "term" | "commitIndex" | "appliedIndex" | "durableIndex">,
     Pick<RaftMetrics, "firstIndex" | "lastIndex" | "config" | "pendingEntries" | "pendingBytes">,
     Pick<RaftMetrics, "forwardedBytes"> {
+  /** The core's role, of a removed node too. */
+  readonly role: Role | "stopped";
   /** The last entry that the newest snapshot covers; null: there is no snapshot, or no snapshot store. */
   readonly newestSnapshot: LogIndex | null;
   /** Whether the state and the log are being replaced by a snapshot that was received. */
@@ -76,7 +80,7 @@ export function metricsOf<Command, Result>(parts: NodeMetricsParts<Command, Resu
   return {
     id: core.id,
     clusterId: parts.bootstrap.clusterId,
-    role: isStopped ? "stopped" : core.role,
+    role: isStopped ? "stopped" : parts.removal.isRemoved ? "removed" : core.role,
     term: core.term,
     leader: isStopped ? null : directory.leader,
     commitIndex: core.commitIndex,

@@ -34,6 +34,8 @@ export async function openNode<Command, Result>(
     throw error;
   }
   node.updatePeers();
+  // A node that was removed before it was closed may get no input any more that would make it look.
+  node.removal.afterCoreInput();
   node.snapshots.start();
   node.formation?.start();
   // A node that was in a cluster before it restarted has an election timer to set.

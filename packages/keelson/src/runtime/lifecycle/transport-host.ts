@@ -1,6 +1,7 @@
+import { saysRemoved } from "../../transport/handshake.ts";
 import type { TransportHost, TransportMessage } from "../../transport/transport.ts";
 import type { Driver } from "../loop/index.ts";
-import type { KnownPeers, LostEntries, MemberDirectory } from "../members/index.ts";
+import type { KnownPeers, LostEntries, MemberDirectory, RemovalWatch } from "../members/index.ts";
 import type { ClusterBootstrap } from "./cluster-bootstrap.ts";
 import { refusalOfCreation, type ClusterFormation } from "./cluster-formation.ts";
 import type { NodeLog } from "./node-log.ts";
@@ -15,6 +16,7 @@ export interface TransportHostParts {
   readonly directory: MemberDirectory;
   readonly peers: KnownPeers;
   readonly lostEntries: LostEntries;
+  readonly removal: RemovalWatch;
   readonly driver: Driver;
   /** Tells the transport the nodes that this one may have to talk to. */
   readonly updatePeers: () => void;
@@ -30,7 +32,7 @@ export function transportHostOf(
   { settings, stored, core }: Pick<GroupParts<unknown, unknown>, "settings" | "stored" | "core">,
   { formation, status, bootstrap, directory, peers, ...parts }: TransportHostParts,
 ): TransportHost {
-  const { lostEntries, driver, updatePeers, log } = parts;
+  const { lostEntries, removal, driver, updatePeers, log } = parts;
   const { id, info, priority } = settings;
   return {
     environment,
@@ -45,6 +47,9 @@ export function transportHostOf(
       // The peer may have stated an address that isn't the one in this node's log.
       if (status.takesCalls) updatePeers();
       lostEntries.tell(peer.id);
+    },
+    onRefused: (peer, reason) => {
+      if (status.takesCalls && saysRemoved(reason, id)) removal.told(peer);
     },
     receive: (transportMessage: TransportMessage) => {
       if (lostEntries.isLost(transportMessage.message.from)) return;

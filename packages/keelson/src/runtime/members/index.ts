@@ -8,5 +8,6 @@ export { MembershipChanges } from "./membership-changes.ts";
 export { MembershipHistory, type MembershipAt } from "./membership-history.ts";
 export { isLostStoreId, LostEntries } from "./lost-entries.ts";
 export { KnownPeers } from "./known-peers.ts";
+export { RemovalWatch, type RemovalEvidence } from "./removal-watch.ts";
 export { LeadershipTransfers } from "./leadership-transfers.ts";
 export { membershipOf, type MembershipChange } from "./next-membership.ts";

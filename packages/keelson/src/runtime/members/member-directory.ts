@@ -5,6 +5,7 @@ import { isVoter, membersOf } from "../../core/config.ts";
 import type { LeaderHint } from "../../errors.ts";
 import type { MembershipHistory } from "./membership-history.ts";
 import type { MemberMetrics } from "../shared/index.ts";
+import { removalReason } from "../../transport/handshake.ts";
 import type { TransportMessage, PeerInfo } from "../../transport/transport.ts";
 import type { KnownPeers } from "./known-peers.ts";
 import { isLostStoreId, type LostEntries } from "./lost-entries.ts";
@@ -173,7 +174,7 @@ export class MemberDirectory {
     const committed = this.#memberships.at(this.#core.commitIndex)?.membership;
     if (committed?.removed?.includes(id) === true) {
       if (this.#core.removedMembersToNotify.includes(id)) return null;
-      return `node ${id} was removed from the cluster; an id is not used again`;
+      return removalReason(id);
     }
     const wasMember = membership.removed?.includes(id) === true || this.#memberships.lastDataOf(id) !== null;
     if (wasMember || isVouchedFor) return null;

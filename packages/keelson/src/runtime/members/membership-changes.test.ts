@@ -44,15 +44,16 @@ describe("a change of membership", () => {
     expect(raft.metrics().config.voters).toEqual(THREE);
   });
 
-  it("lets a leader remove itself: another node leads, and clients learn which (M8)", async () => {
+  it("lets a leader remove itself: another node leads, and clients are told at once to ask it (M8)", async () => {
     const cluster = await TestCluster.of(THREE);
     const leader = await cluster.leader();
     await cluster.finish(leader.raft.changeMembership({ remove: [leader.id] }));
-    expect(leader.raft.metrics().role).toBe("follower");
+    expect(leader.raft.metrics().role).toBe("removed");
     const next = await cluster.leader(leader.id);
     await cluster.finish(next.raft.write("x"));
     expect(votersOf(next)).not.toContain(leader.id);
-    expect(await cluster.failure(leader.raft.write("y"))).toMatchObject({ outcome: "not-done" });
+    const refusal = await cluster.failure(leader.raft.write("y"), 0);
+    expect(refusal).toMatchObject({ code: "REMOVED", outcome: "not-done" });
     const { term } = next.raft.metrics();
     await cluster.advance(10_000);
     expect(next.raft.metrics()).toMatchObject({ role: "leader", term });

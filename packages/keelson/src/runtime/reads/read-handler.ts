@@ -11,6 +11,7 @@ import {
   type Call,
   type CallOptions,
   type CallRegistry,
+  type RemovalStatus,
 } from "../calls/index.ts";
 import { stateMachineFailure, StateMachineFailure, type Failure } from "../shared/index.ts";
 import type { QueuedRead, ReadIndexQueue } from "./read-index-queue.ts";
@@ -64,6 +65,8 @@ export interface ReadHandlerParts {
   readonly calls: CallRegistry;
   readonly queue: ReadIndexQueue;
   readonly state: AppliedState;
+  /** Why the node serves stale reads only; null: it serves all. */
+  readonly removal: RemovalStatus;
   /** The error of a read that waited for a leader in vain. */
   readonly noLeaderError: () => NotLeaderError;
   /** Called when a query threw a `StateMachineFailure`: the state can't be used, so this stops the node. */
@@ -100,11 +103,11 @@ export class ReadHandler {
 
   /** Throws if the read is refused; then nothing was done. */
   read<T>(query: () => T | Promise<T>, options: ReadOptions): Promise<T> {
-    const { core, calls, environment, noLeaderError, queue, failed } = this.#parts;
+    const { core, calls, environment, noLeaderError, queue, removal, failed } = this.#parts;
     calls.check(options);
     const consistency = checkedConsistency(options);
     const isStale = consistency === "stale";
-    const refusal = queue.refusal();
+    const refusal = (isStale ? null : removal.refusal) ?? queue.refusal();
     if (refusal !== null) throw refusal;
     this.#count += 1;
     // A read changes nothing, so its outcome is "not done" however its wait ends.
@@ -117,6 +120,9 @@ export class ReadHandler {
     const read: QueuedRead = {
       run: () => runQuery(query, call, failed),
       isSettled: () => call.settled,
+      reject: (error) => {
+        call.reject(error);
+      },
     };
     // With a lease no other leader can have committed anything, so this leader's own commit index is the read
     // index.

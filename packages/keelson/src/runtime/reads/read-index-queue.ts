@@ -8,6 +8,8 @@ import { OverloadedError } from "../../errors.ts";
 export interface QueuedRead {
   /** Whether its caller has an answer, or has stopped waiting. Then the read need not run. */
   readonly isSettled: () => boolean;
+  /** Ends the call without an answer. */
+  readonly reject: (error: Error) => void;
   /** Runs the query and settles the call. The promise of an asynchronous query resolves after that. */
   readonly run: () => Promise<void> | undefined;
 }
@@ -137,6 +139,26 @@ export class ReadIndexQueue {
     this.#unrequested.push(...this.#unanswered);
     this.#unanswered = [];
     this.#parts.scheduleDrain();
+  }
+
+  /**
+   * This node was removed: no leader answers it any more, and no entry after `commitIndex` will be known to be
+   * committed here. Ends the reads that wait for either; those that can still run stay.
+   */
+  refuse(error: () => Error, commitIndex: LogIndex): void {
+    const isLost = ({ index }: { readonly index: LogIndex }): boolean => index > commitIndex;
+    const waiting = [
+      ...this.#unrequested.splice(0),
+      ...[...this.#requested.values()].flat(),
+      ...this.#unanswered.splice(0),
+      ...this.#indexed.filter(isLost).flatMap(({ reads }) => reads),
+    ];
+    this.#requested.clear();
+    this.#indexed = this.#indexed.filter((one) => !isLost(one));
+    this.#timer?.cancel();
+    this.#timer = null;
+    this.#size -= waiting.length;
+    for (const read of waiting) if (!read.isSettled()) read.reject(error());
   }
 
   /**

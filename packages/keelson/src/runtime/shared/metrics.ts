@@ -9,8 +9,11 @@ export interface RaftMetrics {
   readonly id: NodeId;
   /** null: the node belongs to no cluster yet. */
   readonly clusterId: string | null;
-  /** "stopped": the node was closed, is closing, or has failed. */
-  readonly role: Role | "stopped";
+  /**
+   * "stopped": the node was closed, is closing, or has failed. "removed": it was removed from the cluster, as far
+   * as it knows (`RaftChange`), and serves stale reads alone.
+   */
+  readonly role: Role | "removed" | "stopped";
   readonly term: Term;
   /** null: this node knows no leader, or is stopped. */
   readonly leader: LeaderHint | null;

@@ -12,6 +12,17 @@ export type RaftChange =
   | { readonly type: "role"; readonly role: Role; readonly term: Term }
   | { readonly type: "leader"; readonly leader: NodeId | null; readonly term: Term }
   | { readonly type: "membership"; readonly index: LogIndex; readonly config: ClusterConfig }
+  | {
+      /** This node was removed from its cluster. Reported once. */
+      readonly type: "removed";
+      /** The committed entry that removed it; null: this node's log doesn't show it. */
+      readonly index: LogIndex | null;
+      /**
+       * The member that said so when it refused this node's connection. It isn't proved: don't delete data
+       * because of it. null: this node's own log shows it, which is final.
+       */
+      readonly toldBy: NodeId | null;
+    }
   | { readonly type: "stopped"; readonly error: RaftError | null };
 
 /** Passes each change to all subscribers. The last one is `stopped`. */

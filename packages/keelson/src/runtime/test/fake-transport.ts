@@ -152,9 +152,9 @@ export class FakeTransport implements Transport {
     if (host.clusterId() !== clusterId) return;
     // As in a real handshake, either end may refuse the other.
     const isVouchedFor = from.storeIdOf?.(host.self.id) === host.self.storeId;
-    const refusal =
-      host.refusalOf?.({ ...from.self, address }, isVouchedFor) ?? from.refusalOf?.(host.self, true) ?? null;
-    if (refusal !== null) return;
+    const refusal = host.refusalOf?.({ ...from.self, address }, isVouchedFor) ?? null;
+    if (refusal !== null) from.onRefused?.(host.self.id, refusal);
+    if (refusal !== null || (from.refusalOf?.(host.self, true) ?? null) !== null) return;
     const caller = `${from.self.storeId} at ${address}`;
     if (!this.#announced.has(caller)) {
       this.#announced.add(caller);

@@ -47,6 +47,7 @@ import {
   type Cancellation,
   type ForwardableCall,
   type LeaderCalls,
+  type RemovalStatus,
 } from "../calls/index.ts";
 import {
   rejectionOfText,
@@ -101,6 +102,8 @@ export interface CallForwarderParts {
   readonly limits: RaftLimits;
   readonly calls: CallRegistry;
   readonly leader: () => LeaderHint | null;
+  /** Why no leader serves this node's calls any more; null: one may. */
+  readonly removal: RemovalStatus;
   /** The error of a call that waited for a leader in vain. */
   readonly noLeaderError: () => NotLeaderError;
   /** False: the message was certainly not sent. */
@@ -262,6 +265,18 @@ export class CallForwarder implements LeaderCalls {
     this.#pass();
   }
 
+  /**
+   * This node was removed. Its calls that wait for a leader end. Those that were sent may still be answered: a
+   * change that removes the node that asked for it is done by then, and its reply is on the way.
+   */
+  removed(): void {
+    const { environment, timings } = this.#parts;
+    for (const pending of this.#pending.values()) {
+      if (pending.sent !== null) pending.giveUpAt ??= environment.now() + timings.electionTimeoutMaxMs;
+    }
+    this.#pass();
+  }
+
   /** The node stops. The registry of calls has ended the calls. */
   stop(): void {
     this.#ended = true;
@@ -274,8 +289,10 @@ export class CallForwarder implements LeaderCalls {
 
   /** Why this call can't be made at the leader that is known now; null: it can, or no leader is known. */
   #refusalOf({ refusal, payload }: ForwardableCall<unknown>): RaftError | null {
-    const { core, leader } = this.#parts;
-    if (core.role === "leader" || core.leader === null) return null;
+    const { core, leader, removal } = this.#parts;
+    if (core.role === "leader") return null;
+    const removed = removal.refusal;
+    if (removed !== null || core.leader === null) return removed;
     if (refusal !== null) return new NotLeaderError(leader(), { why: refusal });
     if (payload.length <= RUNTIME_PAYLOAD_BYTES_MAX) return null;
     const what = "for a command that is passed on to the leader; it can be written on the leader itself";
@@ -315,13 +332,14 @@ export class CallForwarder implements LeaderCalls {
       void this.#runHere(pending);
       return;
     }
-    if (leader === null) return;
     const { forwardable, attemptId } = pending;
-    const refusal = this.#refusalOf(forwardable) ?? this.#lateRequestRefusal(pending);
+    const refusal =
+      this.#refusalOf(forwardable) ?? (leader === null ? null : this.#lateRequestRefusal(pending));
     if (refusal !== null) {
       this.#fail(pending, refusal);
       return;
     }
+    if (leader === null) return;
     const request: ForwardRequest = {
       type: "forward-request",
       from: core.id,
@@ -440,8 +458,8 @@ export class CallForwarder implements LeaderCalls {
    */
   #pass(): void {
     if (this.#passGoesOn || this.#ended) return;
-    const { core, environment } = this.#parts;
-    const mayAttempt = core.role === "leader" || core.leader !== null;
+    const { core, environment, removal } = this.#parts;
+    const mayAttempt = core.role === "leader" || core.leader !== null || removal.isRemoved;
     const due = [...this.#silentSince(environment.now()), ...(mayAttempt ? this.#unsent : [])];
     const step = (): void => {
       this.#passGoesOn = false;

@@ -32,6 +32,7 @@ import {
   type CallRegistry,
   type ForwardableCall,
   type LeaderCalls,
+  type RemovalStatus,
 } from "../calls/index.ts";
 import type { Driver } from "../loop/index.ts";
 import { reasonOf, type ResultEncoder } from "../shared/index.ts";
@@ -62,6 +63,8 @@ export interface ProposerParts<Command, Result> {
   readonly logClock: LogClock;
   readonly leader: () => LeaderHint | null;
   readonly calls: CallRegistry;
+  /** Why no leader serves this node's calls any more; null: one may. */
+  readonly removal: RemovalStatus;
   /** Makes the calls of a node that doesn't lead. */
   readonly leaderCalls: LeaderCalls;
   /** Why calls aren't forwarded to another node that leads; null: they are. */
@@ -222,12 +225,14 @@ export class Proposer<Command, Result> {
   /**
    * Whether a call runs on this node, because it leads; else it is made at whichever node leads.
    *
-   * @throws TransferringError this node leads, and takes no calls; NotLeaderError another node is known to
-   * lead, and calls aren't forwarded: known before the command is encoded
+   * @throws TransferringError this node leads, and takes no calls; RemovedError; NotLeaderError another node is
+   *   known to lead, and calls aren't forwarded: all known before the command is encoded
    */
   #runsHere(): boolean {
-    const { core, leader, forwardRefusal: why } = this.#parts;
+    const { core, leader, removal, forwardRefusal: why } = this.#parts;
     if (core.role !== "leader") {
+      const removed = removal.refusal;
+      if (removed !== null) throw removed;
       if (why !== null && core.leader !== null) throw new NotLeaderError(leader(), { why });
       return false;
     }

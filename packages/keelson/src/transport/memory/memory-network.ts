@@ -362,6 +362,7 @@ class MemoryLink {
     }
     this.#lastLoggedByPeer = logged;
     this.#logRefusal(told, address);
+    this.#host.onRefused?.(this.#to, told);
   }
 
   #after(delayMs: number, callback: () => void): void {

@@ -144,6 +144,10 @@ export class OutgoingConnection implements FrameHandler {
     else this.#connection?.closeWithGoodbye(`a ${frame.type} frame came where none belongs`);
   }
 
+  onGoodbye(reason: string): void {
+    if (this.#state === "dialing") this.#context.host.onRefused?.(this.#peerId, reason);
+  }
+
   onClosed(reason: string): void {
     this.#connection = null;
     this.#queue.clear();

@@ -54,6 +54,9 @@ export class ObservedTransport implements Transport {
       onPeer: (peer) => {
         host.onPeer(peer);
       },
+      onRefused: (peer, reason) => {
+        host.onRefused?.(peer, reason);
+      },
       receive: (transportMessage) => {
         this.#delivery.deliver(() => {
           const copies = this.#replayer?.dueBefore(transportMessage) ?? [];

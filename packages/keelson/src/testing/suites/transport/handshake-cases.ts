@@ -68,6 +68,10 @@ async function refusesUnwelcome(rig: TransportRig): Promise<void> {
   }
   assert.deepEqual(b.host.events, []);
   assert.deepEqual(a.host.received, []);
+  // The refused host is told, with the very text: it may recognise the reason.
+  assert.ok(a.host.refusals.length > 0);
+  assert.deepEqual([...new Set(a.host.refusals)], ["b: a is not welcome"]);
+  assert.deepEqual(b.host.refusals, []);
   await closeAll(rig, a, b);
 }
 

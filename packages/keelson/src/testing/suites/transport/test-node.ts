@@ -59,6 +59,13 @@ export class TestHost implements TransportHost {
     this.peers.push(peer);
   }
 
+  /** The refusals that this host was told of, each as "peer: reason". */
+  readonly refusals: string[] = [];
+
+  onRefused(peer: NodeId, reason: string): void {
+    this.refusals.push(`${peer}: ${reason}`);
+  }
+
   receive(transportMessage: TransportMessage): void {
     this.events.push(`received from ${transportMessage.message.from}`);
     this.received.push(transportMessage);
