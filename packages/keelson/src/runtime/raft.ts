@@ -214,10 +214,10 @@ export class Raft<Command, Result> implements AsyncDisposable {
   }
 
   /**
-   * Whether this node was removed from its cluster, as far as it knows. It learns it from its log, once the removal
-   * is committed, or from a member that refuses its connections for this reason; while it can hear neither, it
-   * doesn't know. A removed node fails calls that need a leader with `RemovedError`. It still serves stale reads and
-   * `snapshot`, and runs until `close`.
+   * Whether this node was removed from its cluster, as far as it knows. It learns it from its log, once the
+   * removal is committed, or from a member that refuses its connections for this reason; while it can hear
+   * neither, it doesn't know. A removed node fails calls that need a leader with `RemovedError`. It still
+   * serves stale reads and `snapshot`, and runs until `close`.
    */
   get removed(): boolean {
     return this.#node.removal.isRemoved;
@@ -229,10 +229,9 @@ export class Raft<Command, Result> implements AsyncDisposable {
   }
 
   /**
-   * Role, leader and membership as they are now, then each change of them, and that the node was removed; then the
-   * end of the node. A reader
-   * that lags behind by more than `limits.changesMax` misses changes that later ones of the same type have
-   * overtaken, but never the last one.
+   * Role, leader and membership as they are now, then each change of them, and that the node was removed;
+   * then the end of the node. A reader that lags behind by more than `limits.changesMax` misses changes that
+   * later ones of the same type have overtaken, but never the last one.
    *
    * @example
    * ```ts

@@ -111,8 +111,9 @@ export function openRefusal(reason: string): Refusal {
 }
 
 /**
- * What a node that was removed is told by a member that knows its removal to be committed. The node recognises
- * its removal by this text (`saysRemoved`), also from a member of another version: don't change it.
+ * What a node that was removed is told by a member that knows its removal to be committed. The node
+ * recognises its removal by this text (`saysRemoved`), also from a member of another version: don't change
+ * it.
  */
 export function removalReason(id: NodeId): string {
   return `node ${id} was removed from the cluster; an id is not used again`;

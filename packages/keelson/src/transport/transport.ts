@@ -94,8 +94,8 @@ export interface TransportHost {
    */
   onPeer(peer: PeerInfo): void;
   /**
-   * The node that was reached as `peer` refused this one in the handshake, and gave this reason. It has not shown
-   * that it is that peer. Called for each attempt. Absent: nobody needs to know.
+   * The node that was reached as `peer` refused this one in the handshake, and gave this reason. It has not
+   * shown that it is that peer. Called for each attempt. Absent: nobody needs to know.
    */
   onRefused?(peer: NodeId, reason: string): void;
   /**

@@ -58,7 +58,9 @@ export class ChangeDetector {
     return this.#elections;
   }
 
-  /** Role, leader, membership and removal as they are now, in the form of the changes that would lead to them. */
+  /**
+   * Role, leader, membership and removal as they are now, in the form of the changes that would lead to them.
+   */
   get current(): RaftChange[] {
     const { role, term, leader, membership } = this.#now();
     const changes: RaftChange[] = [

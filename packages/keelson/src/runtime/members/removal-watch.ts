@@ -76,7 +76,10 @@ export class RemovalWatch implements RemovalStatus {
     return this.isRemoved ? new RemovedError(this.#parts.core.id) : null;
   }
 
-  /** After each input to the core, and when the node is opened: the commit index, or the membership in force, may be another one. */
+  /**
+   * After each input to the core, and when the node is opened: the commit index, or the membership in force,
+   * may be another one.
+   */
   afterCoreInput(): void {
     if (this.#index !== null) return;
     const { core, memberships } = this.#parts;

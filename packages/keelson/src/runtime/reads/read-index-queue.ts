@@ -142,8 +142,8 @@ export class ReadIndexQueue {
   }
 
   /**
-   * This node was removed: no leader answers it any more, and no entry after `commitIndex` will be known to be
-   * committed here. Ends the reads that wait for either; those that can still run stay.
+   * This node was removed: no leader answers it any more, and no entry after `commitIndex` will be known to
+   * be committed here. Ends the reads that wait for either; those that can still run stay.
    */
   refuse(error: () => Error, commitIndex: LogIndex): void {
     const isLost = ({ index }: { readonly index: LogIndex }): boolean => index > commitIndex;

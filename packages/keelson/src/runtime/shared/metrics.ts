@@ -10,8 +10,8 @@ export interface RaftMetrics {
   /** null: the node belongs to no cluster yet. */
   readonly clusterId: string | null;
   /**
-   * "stopped": the node was closed, is closing, or has failed. "removed": it was removed from the cluster, as far
-   * as it knows (`RaftChange`), and serves stale reads alone.
+   * "stopped": the node was closed, is closing, or has failed. "removed": it was removed from the cluster, as
+   * far as it knows (`RaftChange`), and serves stale reads alone.
    */
   readonly role: Role | "removed" | "stopped";
   readonly term: Term;

@@ -266,8 +266,8 @@ export class CallForwarder implements LeaderCalls {
   }
 
   /**
-   * This node was removed. Its calls that wait for a leader end. Those that were sent may still be answered: a
-   * change that removes the node that asked for it is done by then, and its reply is on the way.
+   * This node was removed. Its calls that wait for a leader end. Those that were sent may still be answered:
+   * a change that removes the node that asked for it is done by then, and its reply is on the way.
    */
   removed(): void {
     const { environment, timings } = this.#parts;

@@ -225,8 +225,8 @@ export class Proposer<Command, Result> {
   /**
    * Whether a call runs on this node, because it leads; else it is made at whichever node leads.
    *
-   * @throws TransferringError this node leads, and takes no calls; RemovedError; NotLeaderError another node is
-   *   known to lead, and calls aren't forwarded: all known before the command is encoded
+   * @throws TransferringError this node leads, and takes no calls; RemovedError; NotLeaderError another node
+   *   is known to lead, and calls aren't forwarded: all known before the command is encoded
    */
   #runsHere(): boolean {
     const { core, leader, removal, forwardRefusal: why } = this.#parts;
