@@ -121,10 +121,12 @@ export class RaftNode {
     return { ...this.#state.capture(), now: this.#now, timer: this.#timer };
   }
 
+  /** This node. */
   get id(): NodeId {
     return this.#state.id;
   }
 
+  /** What this node is in its term. */
   get role(): Role {
     return this.#state.role.type;
   }
@@ -137,6 +139,7 @@ export class RaftNode {
     return this.#state.oldestWriteAt;
   }
 
+  /** The latest term that this node has seen, durable or not. */
   get term(): Term {
     return this.#state.term;
   }

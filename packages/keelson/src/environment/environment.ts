@@ -126,6 +126,7 @@ export interface FileHandle {
    * it.
    */
   dataSync(): Promise<void>;
+  /** Releases the file. It makes nothing durable. */
   close(): Promise<void>;
 }
 

@@ -122,8 +122,19 @@ export type { Role } from "../core/role.ts";
 
 // The interfaces of a node's parts, for programs that bring their own.
 export { nodeEnvironment } from "../environment/node/node-environment.ts";
-export type { Environment } from "../environment/environment.ts";
-export type { LogStore } from "../storage/log-store.ts";
+export type {
+  Connection,
+  ConnectionHandler,
+  Environment,
+  FileHandle,
+  FileLock,
+  FileSystem,
+  Listener,
+  LockMode,
+  Network,
+  Timer,
+} from "../environment/environment.ts";
+export type { LogBase, LogIdentity, LogStore, LogWrite, StoredLog } from "../storage/log-store.ts";
 export type {
   DamagedSnapshot,
   IncomingSnapshot,
@@ -134,4 +145,10 @@ export type {
   SnapshotStore,
   StoredSnapshot,
 } from "../storage/snapshot-store.ts";
-export type { PeerInfo, Transport, TransportHost, TransportMessage } from "../transport/transport.ts";
+export type {
+  InquiryAnswer,
+  PeerInfo,
+  Transport,
+  TransportHost,
+  TransportMessage,
+} from "../transport/transport.ts";

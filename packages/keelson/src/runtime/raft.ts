@@ -293,6 +293,7 @@ export class Raft<Command, Result> implements AsyncDisposable {
     return this.#node.lifecycle.close();
   }
 
+  /** Calls `close`. */
   [Symbol.asyncDispose](): Promise<void> {
     return this.close();
   }

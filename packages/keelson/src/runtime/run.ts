@@ -116,6 +116,7 @@ export class RaftClient<Command> implements AsyncDisposable {
     return this.#raft.close();
   }
 
+  /** Calls `close`. */
   [Symbol.asyncDispose](): Promise<void> {
     return this.close();
   }

@@ -4,6 +4,9 @@ export {
   type SimulatedWorld,
   simulatedWorld,
 } from "../environment/simulated/simulated-environment.ts";
+export type { SimulatedClock } from "../environment/simulated/simulated-clock.ts";
+export type { SimulatedNetwork } from "../environment/simulated/simulated-network.ts";
+export type { LinkFaults } from "../environment/simulated/simulated-stream.ts";
 export {
   checkLinearizability,
   type CheckOptions,
@@ -60,10 +63,30 @@ export {
   type Subject,
   Violation,
   type WriteCall,
+  type BusyReceiversFault,
+  type ChangeKind,
+  type ClientFigures,
+  type ClientFault,
+  type CrashFault,
+  type DiskErrorKind,
+  type DiskFault,
   type Fault,
   type FaultType,
+  type GreetingAct,
+  type HandoverTarget,
+  type LeaderFault,
+  type NetworkFault,
+  type OperatorFault,
   type Plan,
   type RunResult,
   type ShrinkOptions,
+  type SimCommand,
+  type SimResult,
+  type SimStore,
   type SimulateOptions,
+  type SnapshotFault,
+  type SnapshotPlan,
+  type StartValues,
+  type TimingFault,
+  type Usage,
 } from "./simulator/index.ts";

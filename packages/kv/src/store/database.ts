@@ -22,6 +22,7 @@ export interface Database {
   verify?(progress: () => void): Promise<void>;
   /** The entries of the range `[from, to)` in byte order of their keys, as of the moment of this call. */
   entries(from: Uint8Array, to: Uint8Array): AsyncIterable<readonly [key: Uint8Array, value: Uint8Array]>;
+  /** Releases the files. The database isn't used afterwards. */
   close(): Promise<void>;
 }
 

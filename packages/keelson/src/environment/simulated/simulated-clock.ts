@@ -32,10 +32,12 @@ export class SimulatedClock {
     return this.#now - this.#startMs;
   }
 
+  /** As `Environment.now`: simulated milliseconds. */
   now(): number {
     return this.#now;
   }
 
+  /** As `Environment.setTimer`. */
   setTimer(delayMs: number, callback: () => void): Timer {
     const entry: TimerEntry = {
       dueAt: this.#now + Math.max(0, delayMs),
@@ -53,6 +55,7 @@ export class SimulatedClock {
     };
   }
 
+  /** As `Environment.defer`. */
   defer(callback: () => void): void {
     this.#deferred.push(callback);
   }

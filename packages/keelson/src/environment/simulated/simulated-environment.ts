@@ -10,6 +10,7 @@ export const SIMULATED_EPOCH_MS = 1_700_000_000_000;
 /** What the simulated hosts of one test share. */
 export interface SimulatedWorld {
   readonly clock: SimulatedClock;
+  /** Random numbers in [0, 1), from the world's seed. */
   readonly random: () => number;
   readonly network: SimulatedNetwork;
   /**

@@ -13,6 +13,7 @@ import type { StandardSchema } from "./standard-schema.ts";
  * neither codec nor state machine may change them: the log sends the same bytes to other nodes.
  */
 export interface CommandCodec<Command> {
+  /** The command as bytes. What it throws rejects the call, and nothing was proposed. */
   encode(command: Command): Uint8Array;
   /**
    * Decodes what `encode` produced, also in earlier versions of the program: the log may hold commands of

@@ -61,6 +61,7 @@ export class MemoryNetwork {
     this.#cuts.delete(`${b}\n${a}`);
   }
 
+  /** Whether messages from one node to the other are lost at the moment. */
   isCut(from: NodeId, to: NodeId): boolean {
     return this.#cuts.has(`${from}\n${to}`);
   }

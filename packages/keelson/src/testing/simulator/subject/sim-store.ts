@@ -165,6 +165,7 @@ export class SimStore implements StateMachine<SimCommand, SimResult> {
     this.flush(at, sessions);
   }
 
+  /** The value of a key; null: it has none. */
   get(key: string): string | null {
     return this.#values.get(key) ?? null;
   }

@@ -22,6 +22,7 @@ export interface LogStorePlace {
 /** One promise of the `LogStore` interface, as a test that any framework can run. */
 export interface LogStoreCase {
   readonly name: string;
+  /** Resolves if the store keeps the promise, and rejects with what is wrong. */
   readonly run: (makePlace: () => Promise<LogStorePlace>) => Promise<void>;
 }
 

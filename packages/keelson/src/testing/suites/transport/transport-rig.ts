@@ -5,6 +5,7 @@ import type { Transport } from "../../../transport/transport.ts";
 
 /** What a case needs of the transport under test. Each case gets a new rig. */
 export interface TransportRig {
+  /** The environment that this node's transport is made in. */
   environment(node: NodeId): Environment;
   /** A new transport for this node. When a node gets a second one, it has the address of the first. */
   transport(node: NodeId): Transport;
@@ -22,5 +23,6 @@ export interface TransportRig {
 /** One promise that a transport keeps; `run` throws if it does not. */
 export interface TransportCase {
   readonly name: string;
+  /** Resolves if the transport keeps the promise, and rejects with what is wrong. */
   readonly run: (rig: TransportRig) => Promise<void>;
 }
