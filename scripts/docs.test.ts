@@ -2,9 +2,10 @@
 // or "[...](...) `propose`", must stand in that file; a link's anchor must exist; a quote from examples/ must
 // be as it is there; and the glossary must be in order.
 import { execFileSync } from "node:child_process";
-import { existsSync, readFileSync } from "node:fs";
+import { existsSync, readdirSync, readFileSync } from "node:fs";
 import path from "node:path";
 import { describe, expect, it } from "vitest";
+import { checksNamedIn, testsNamedIn, titlesIn } from "./lib/named-tests.ts";
 
 const root = path.join(import.meta.dirname, "..");
 
@@ -120,6 +121,49 @@ describe("the documents", () => {
     );
     expect(links.length).toBeGreaterThan(50);
     expect(dead.map(({ document, target, anchor }) => `${document}: ${target}#${anchor}`)).toEqual([]);
+  });
+
+  it("name only tests and checks that exist", () => {
+    const named = documents().flatMap((document) => testsNamedIn(document, read(document)));
+    const titles = new Map(
+      [...new Set(named.map(({ file }) => file))].map((file) => [file, titlesIn(root, file)]),
+    );
+    const missing = named.filter(({ file, title }) => titles.get(file)?.has(title) !== true);
+    expect(named.length).toBeGreaterThan(80);
+    expect(missing.map(({ document, file, title }) => `${document}: "${title}" in ${file}`)).toEqual([]);
+    const checks = [...read("scripts/check.ts").matchAll(/\bname: "([^"]+)"/g)].map(([, name = ""]) => name);
+    const unknown = documents().filter((document) =>
+      checksNamedIn(read(document)).some((name) => !checks.includes(name)),
+    );
+    expect(unknown).toEqual([]);
+  });
+
+  it("show a test or a check for each feature of the libraries before this one", () => {
+    const rows = read("docs/guide/features.md").match(/^\|.*\|$/gm) ?? [];
+    const bare = rows.filter(
+      (row) =>
+        !/^\| -+ \||\| shown by +\|$/.test(row) &&
+        testsNamedIn("docs/guide/features.md", row).length + checksNamedIn(row).length === 0,
+    );
+    // What no test of ours can show: the systems that we don't test on.
+    expect(rows.length).toBeGreaterThan(70);
+    expect(bare.map((row) => row.split("|")[1]?.trim())).toEqual(["Linux, BSD and Mac; not Windows"]);
+  });
+
+  it("list every example", () => {
+    const examples = readdirSync(path.join(root, "examples")).filter((name) => name.endsWith(".ts"));
+    const list = read("examples/README.md");
+    expect(examples.filter((name) => !list.includes(`](${name})`))).toEqual([]);
+  });
+
+  it("say first what the reader of a page of the guide will be able to do", () => {
+    const pages = documents().filter(
+      (name) => name.startsWith("docs/guide/") && !name.endsWith("/README.md"),
+    );
+    expect(pages.length).toBeGreaterThan(15);
+    expect(pages.filter((name) => !/^# .*\n\nAfter this page you /.test(read(name)))).toEqual([]);
+    const index = read("docs/guide/README.md");
+    expect(pages.filter((name) => !index.includes(`](${path.basename(name)})`))).toEqual([]);
   });
 
   it("quote the examples as they are", () => {
