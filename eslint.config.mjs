@@ -52,7 +52,7 @@ const noTimeNorChance = (globals, why) => ({
 });
 
 export default defineConfig(
-  globalIgnores(["**/dist/", "**/node_modules/", "coverage/", "reports/", "data/"]),
+  globalIgnores(["**/dist/", "**/node_modules/", "coverage/", "reports/", "data/", "site/"]),
   {
     files: ["**/*.ts", "**/*.mjs"],
     linterOptions: { reportUnusedDisableDirectives: "error" },

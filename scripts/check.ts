@@ -45,6 +45,7 @@ const LANES: readonly (readonly Check[])[] = [
     { name: "lint", script: "lint" },
     { name: "layers", script: "layers" },
     { name: "docs", script: "docs" },
+    { name: "site", script: "site" },
     { name: "format", script: "format:check" },
     { name: "examples", script: "examples" },
     // Histories of a few seeds, checked by a program that we didn't write; without Go it is skipped.
