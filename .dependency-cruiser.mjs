@@ -7,11 +7,12 @@ const TESTS = "(\\.test\\.ts$|/test/)";
 /** From the bottom up: what each layer may import besides itself and src/errors.ts. */
 const LAYERS = {
   core: [],
-  codec: ["core"],
+  platform: [],
+  codec: ["core", "platform"],
   environment: [],
-  storage: ["core", "codec", "environment"],
-  transport: ["core", "codec", "environment"],
-  runtime: ["core", "codec", "environment", "storage", "transport"],
+  storage: ["core", "platform", "codec", "environment"],
+  transport: ["core", "platform", "codec", "environment"],
+  runtime: ["core", "platform", "codec", "environment", "storage", "transport"],
   testing: ["core", "codec", "environment", "storage", "transport", "runtime"],
 };
 
@@ -231,6 +232,29 @@ export default {
       severity: "error",
       from: { path: `${SRC}/core/`, pathNot: TESTS },
       to: { pathNot: `${SRC}/core/` },
+    },
+    {
+      name: "node-behind-a-condition",
+      comment:
+        "The library bundles for browsers: modules of Node are imported by the platform's and the environment's files " +
+        "for Node, and by the testing tools.",
+      severity: "error",
+      from: {
+        path: SRC,
+        pathNot: [TESTS, `${SRC}/(environment/node|testing)/`, `${SRC}/platform/node-platform\\.ts$`],
+      },
+      to: { dependencyTypes: ["core"] },
+    },
+    {
+      name: "node-parts-by-name",
+      comment:
+        "Node's parts are imported as #platform and #node-environment, which a browser resolves to others.",
+      severity: "error",
+      from: { path: SRC, pathNot: [TESTS, `${SRC}/(environment/node|platform)/`] },
+      to: {
+        path: [`${SRC}/environment/node/`, `${SRC}/platform/`],
+        dependencyTypesNot: ["aliased-subpath-import"],
+      },
     },
     {
       name: "library-without-dependencies",

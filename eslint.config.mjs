@@ -22,22 +22,10 @@ const TIME_AND_IO = [
 ];
 
 const WORLD = "Use `Environment`: only src/environment/ touches the world.";
+const BROWSERS = "The library must bundle for browsers: use `#platform`, or what every runtime has.";
 
-/** Modules of Node that compute and touch nothing, each with what may be taken from it. */
-const noWorld = (others = "") => [
-  "error",
-  {
-    paths: [
-      {
-        name: "node:crypto",
-        allowImportNames: ["createHash"],
-        message: "Only hashing; chance comes from `Environment`.",
-      },
-      { name: "node:zlib", allowImportNames: ["crc32"], message: "Only crc32." },
-    ],
-    patterns: [{ regex: `^node:(?!crypto$|zlib$|diagnostics_channel$${others})`, message: WORLD }],
-  },
-];
+/** No modules of Node: some touch the world, and none is there in a browser. */
+const NO_NODE_MODULES = ["error", { patterns: [{ regex: "^node:", message: `${BROWSERS} ${WORLD}` }] }];
 
 const noTimeNorChance = (globals, why) => ({
   "no-restricted-globals": ["error", ...globals.map((name) => ({ name, message: why }))],
@@ -125,17 +113,48 @@ export default defineConfig(
   {
     // All but the environment reaches the world through `Environment`, so that it can be simulated.
     files: ["packages/keelson/src/**/*.ts"],
-    ignores: ["packages/keelson/src/core/**", "packages/keelson/src/environment/**", ...TESTS],
+    ignores: [
+      ...["core", "environment", "platform"].map((folder) => `packages/keelson/src/${folder}/**`),
+      ...TESTS,
+    ],
     rules: {
-      ...noTimeNorChance(TIME_AND_IO, WORLD),
-      "no-restricted-imports": noWorld(),
+      ...noTimeNorChance([...TIME_AND_IO, "Buffer"], `${WORLD} ${BROWSERS}`),
+      "no-restricted-imports": NO_NODE_MODULES,
     },
   },
   {
-    // The conformance suites throw assertions, so that they run under any test runner.
+    // What a browser is given in place of Node's parts.
+    files: ["packages/keelson/src/environment/web/**/*.ts", "packages/keelson/src/platform/web-platform.ts"],
+    ignores: TESTS,
+    rules: {
+      "no-restricted-globals": [
+        "error",
+        ...["Buffer", "process", "setImmediate"].map((name) => ({ name, message: BROWSERS })),
+      ],
+      "no-restricted-imports": NO_NODE_MODULES,
+    },
+  },
+  {
+    // The testing tools run on Node. The conformance suites throw assertions, so that they run under any test runner.
     files: ["packages/keelson/src/testing/**/*.ts"],
     ignores: TESTS,
-    rules: { "no-restricted-imports": noWorld("|assert$|assert/strict$") },
+    rules: {
+      ...noTimeNorChance(TIME_AND_IO, WORLD),
+      "no-restricted-imports": [
+        "error",
+        {
+          paths: [
+            {
+              name: "node:crypto",
+              allowImportNames: ["createHash"],
+              message: "Only hashing; chance comes from `Environment`.",
+            },
+            { name: "node:zlib", allowImportNames: ["crc32"], message: "Only crc32." },
+          ],
+          patterns: [{ regex: "^node:(?!crypto$|zlib$|assert$|assert/strict$)", message: WORLD }],
+        },
+      ],
+    },
   },
   {
     // The server is the library's user: it takes what the package exports and nothing else.

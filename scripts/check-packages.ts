@@ -5,6 +5,7 @@ import path from "node:path";
 
 import { run } from "./commands.ts";
 import { programsOf, type DocProgram } from "./doc-programs.ts";
+import { coreBytes, filesWithoutTesting, runInBrowser } from "./packages/bundles.ts";
 
 const root = path.join(import.meta.dirname, "..");
 const STEP_SECONDS_MAX = 180;
@@ -104,6 +105,17 @@ async function runDocProgram({ document, file, text, runs }: DocProgram, folder:
   }
 }
 
+/** Bundles the library as its users do, from the archive. */
+async function useInBundles(archive: string, manifest: Manifest, directory: string): Promise<void> {
+  const folder = await mkdtemp(path.join(directory, "bundle-"));
+  await writeFile(path.join(folder, "package.json"), JSON.stringify({ type: "module" }));
+  await must("npm", ["install", "--offline", "--no-audit", "--no-fund", "--silent", archive], folder);
+  console.log(`the core in a browser: ${await coreBytes(folder)} bytes, minified and compressed`);
+  const files = await filesWithoutTesting(folder, Object.keys(manifest.exports));
+  console.log(`all exports but the testing tools: ${files} files, none of them a testing tool`);
+  console.log(`in a browser: ${(await runInBrowser(folder)).trimEnd()}`);
+}
+
 function identifier(exportName: string): string {
   return `from_${exportName.replaceAll(/[^a-z]/gi, "_")}`;
 }
@@ -124,6 +136,7 @@ try {
     if (folder === "packages/keelson") {
       await useAll(archive, manifest, directory);
       await runDocPrograms([archive], directory);
+      await useInBundles(archive, manifest, directory);
     }
   }
 } finally {

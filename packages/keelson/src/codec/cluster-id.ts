@@ -1,4 +1,4 @@
-import { createHash } from "node:crypto";
+import { sha256 } from "#platform";
 
 /*
  * A cluster's id as text: `[NAME/]ORIGIN[+INCARNATION]`.
@@ -24,7 +24,7 @@ const INCARNATION_DIGITS = 16;
  * members give another id, so two clusters that were given the same name by mistake refuse each other.
  */
 export function clusterIdOf(payload: Uint8Array, name: string | null): string {
-  const hash = createHash("sha256").update(payload).digest("hex").slice(0, HASH_DIGITS);
+  const hash = sha256(payload).slice(0, HASH_DIGITS);
   return name === null ? hash : `${name}${NAME_END}${hash}`;
 }
 

@@ -15,6 +15,17 @@ export function copyBytes(bytes: Uint8Array, what: string): Uint8Array {
   return new Uint8Array(bytes);
 }
 
+/** The bytes of all pieces, one after another, in an array of their own. */
+export function concatBytes(pieces: readonly Uint8Array[]): Uint8Array {
+  const bytes = new Uint8Array(pieces.reduce((sum, piece) => sum + piece.length, 0));
+  let at = 0;
+  for (const piece of pieces) {
+    bytes.set(piece, at);
+    at += piece.length;
+  }
+  return bytes;
+}
+
 /**
  * Checks a value that should be bytes by its type, and comes from code that may be JavaScript.
  *

@@ -32,7 +32,7 @@
  * one; that a chunk is within its snapshot's size, and a request within the limit; that numbers of calls and
  * answers are known; that counts are within their limits, and no id is twice in a part of a change.
  */
-import { crc32 } from "node:zlib";
+import { crc32 } from "#platform";
 import { assert } from "../core/assert.ts";
 import type { LogIndex, LogPosition, NodeId, Term } from "../core/position.ts";
 import type { Message } from "../core/message.ts";

@@ -35,7 +35,7 @@
  * `DecodeError`. It closes the connection: in a stream that contains one wrong frame, the beginning of the
  * next can't be trusted. The messages in it are lost, as Raft allows.
  */
-import { crc32 } from "node:zlib";
+import { crc32 } from "#platform";
 import { assert } from "../core/assert.ts";
 import type { Message } from "../core/message.ts";
 import { DecodeError } from "../errors.ts";

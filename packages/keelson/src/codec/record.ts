@@ -21,7 +21,7 @@
  * leader sends the entry again. In the log on disk, the storage decides whether it is an interrupted write or
  * damage.
  */
-import { crc32 } from "node:zlib";
+import { allocateBytes, crc32 } from "#platform";
 import { assert } from "../core/assert.ts";
 import type { LogIndex, Term } from "../core/position.ts";
 import { DecodeError, UnknownKindError } from "../errors.ts";
@@ -95,11 +95,7 @@ export function encodeRecord(index: LogIndex, term: Term, kind: EntryKind, paylo
     "a record's payload is at most RECORD_PAYLOAD_BYTES_MAX bytes",
   );
   const length = RECORD_HEADER_BYTES + payload.length;
-  // Allocated as a `Buffer`, because small buffers come from Node's pool, which is several times cheaper than
-  // an ArrayBuffer for each. Returned as a plain Uint8Array, because the `slice` of a `Buffer` shares memory,
-  // where that of other arrays copies.
-  const pooled = Buffer.allocUnsafe(length);
-  const bytes = new Uint8Array(pooled.buffer, pooled.byteOffset, length);
+  const bytes = allocateBytes(length);
   writeUint32(bytes, 0, length);
   writeUint64(bytes, INDEX_AT, index);
   writeUint64(bytes, TERM_AT, term);

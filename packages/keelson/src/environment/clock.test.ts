@@ -1,12 +1,15 @@
 // One contract for the clock of production and for the simulated one, also where their readings are large.
 import { afterEach, describe, expect, it, vi } from "vitest";
+import type { Environment } from "./environment.ts";
 import { nodeEnvironment } from "./node/node-environment.ts";
 import { SimulatedClock } from "./simulated/simulated-clock.ts";
 import { describeClock, type ClockRig } from "./test/clock-contract.ts";
+import { webEnvironment } from "./web/web-environment.ts";
 
-function nodeRig(): ClockRig {
+/** `environment`: one on the real clock. */
+function realRig(environment: Environment): ClockRig {
   return {
-    environment: nodeEnvironment(),
+    environment,
     // Then two turns, for what a timer that fired in the same turn has deferred.
     pass: async (ms) => {
       await new Promise((resolve) => setTimeout(resolve, ms));
@@ -25,13 +28,17 @@ function simulatedRig(startMs: number, earlyMsMax: number): ClockRig {
   return { environment: clock, pass: (ms) => clock.advance(ms), earlyMsMax };
 }
 
-describeClock("nodeEnvironment", nodeRig);
+describeClock("nodeEnvironment", () => realRig(nodeEnvironment()));
+describeClock("webEnvironment", () => realRig(webEnvironment()));
 describeClock("SimulatedClock", () => simulatedRig(1_000, 0));
 describeClock("SimulatedClock just below 2^31 ms", () => simulatedRig(2 ** 31 - 20, 0));
 // There a reading has no fraction, so a timer may be early by the half millisecond that rounding takes away.
 describeClock("SimulatedClock near 2^53 ms", () => simulatedRig(2 ** 53 - 100_000, 0.5));
 
-describe("nodeEnvironment", () => {
+describe.each([
+  ["nodeEnvironment", nodeEnvironment],
+  ["webEnvironment", webEnvironment],
+])("%s", (_, environmentOf) => {
   afterEach(() => {
     vi.useRealTimers();
   });
@@ -40,7 +47,7 @@ describe("nodeEnvironment", () => {
     "fires a timer with a delay of %s ms at its time, and one that is cancelled on the way never [Z22]",
     (delayMs) => {
       vi.useFakeTimers();
-      const environment = nodeEnvironment();
+      const environment = environmentOf();
       const seen: number[] = [];
       const start = Date.now();
       environment.setTimer(delayMs, () => seen.push(Date.now() - start));

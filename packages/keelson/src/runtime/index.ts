@@ -121,7 +121,7 @@ export type { ClusterConfig } from "../core/config.ts";
 export type { Role } from "../core/role.ts";
 
 // The interfaces of a node's parts, for programs that bring their own.
-export { nodeEnvironment } from "../environment/node/node-environment.ts";
+export { nodeEnvironment } from "#node-environment";
 export type {
   Connection,
   ConnectionHandler,

@@ -4,7 +4,7 @@ import { describe, expect, it, onTestFinished } from "vitest";
 import { simulatedWorld } from "../environment/simulated/simulated-environment.ts";
 import { SimulatedFiles } from "../environment/simulated/simulated-files.ts";
 // Loaded by `run` too; here already, because waiting for a file takes real time, not that of the simulation.
-import "../environment/node/program-directory.ts";
+import "#node-environment";
 import "../storage/wal/index.ts";
 import "../transport/tcp/index.ts";
 import { RaftConfig, run, type Committed, type RaftClient } from "./run.ts";

@@ -164,7 +164,7 @@ async function* committedBy<Command>(
 
 async function defaultDirectory(id: NodeId): Promise<string> {
   // Loaded when it is needed: it works on Node alone.
-  const { programDirectory } = await import("../environment/node/program-directory.ts");
+  const { programDirectory } = await import("#node-environment");
   return `${programDirectory()}/raft-data/${id}`;
 }
 

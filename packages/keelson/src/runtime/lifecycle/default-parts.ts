@@ -46,7 +46,7 @@ export async function outerPartsOf<Command, Result>(
 }
 
 async function environmentOfNode(): Promise<Environment> {
-  const { nodeEnvironment } = await import("../../environment/node/node-environment.ts");
+  const { nodeEnvironment } = await import("#node-environment");
   return nodeEnvironment();
 }
 

@@ -1,4 +1,4 @@
-import { crc32 } from "node:zlib";
+import { crc32 } from "#platform";
 import { assert } from "../../core/assert.ts";
 import type { FileHandle } from "../../environment/environment.ts";
 import { BLOCK_BYTES_MAX, BlockType, encodeBlock, encodeEnd, encodeHeader } from "./format.ts";

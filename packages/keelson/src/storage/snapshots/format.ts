@@ -1,4 +1,4 @@
-import { crc32 } from "node:zlib";
+import { crc32 } from "#platform";
 import { CLUSTER_ID_BYTES_MAX } from "../../codec/frame-control-message.ts";
 import { ByteReader } from "../../codec/byte-reader.ts";
 import { ByteWriter } from "../../codec/byte-writer.ts";

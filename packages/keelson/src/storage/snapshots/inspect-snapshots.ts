@@ -1,7 +1,8 @@
 import { decodeMembership, type Membership } from "../../codec/config.ts";
+import { concatBytes } from "../../codec/copy-bytes.ts";
 import type { LogPosition } from "../../core/position.ts";
 import type { Environment, FileSystem } from "../../environment/environment.ts";
-import { nodeEnvironment } from "../../environment/node/node-environment.ts";
+import { nodeEnvironment } from "#node-environment";
 import { CorruptSnapshotError, StorageFailedError, textOfThrown } from "../../errors.ts";
 import { whileShared } from "../lock-store.ts";
 import { BlockType, readBlocks, readHeader, type SnapshotFile } from "./format.ts";
@@ -139,7 +140,7 @@ async function contentsOf(
     }
     return {
       header,
-      sessions: new Uint8Array(Buffer.concat(sessions)),
+      sessions: concatBytes(sessions),
       stateBytes,
       damage: null,
       otherVersion: null,

@@ -1,5 +1,5 @@
 import type { Environment } from "../../environment/environment.ts";
-import { nodeEnvironment } from "../../environment/node/node-environment.ts";
+import { nodeEnvironment } from "#node-environment";
 import { InvalidOptionError, RaftError, StorageFailedError, textOfThrown } from "../../errors.ts";
 import { SnapshotFileReader } from "./snapshot-file-reader.ts";
 import { checkLastBlock, readHeader } from "./format.ts";

@@ -1,4 +1,5 @@
 import { adviceFor } from "../file-advice.ts";
+import { toHex } from "../../codec/hex.ts";
 import { assert } from "../../core/assert.ts";
 import type { Environment, FileHandle, FileLock, FileSystem } from "../../environment/environment.ts";
 import { SimulatedFiles } from "../../environment/simulated/simulated-files.ts";
@@ -354,7 +355,7 @@ async function keptBytes(file: SnapshotFile): Promise<number> {
 /** 128 random bits as hexadecimal digits. */
 function randomId(random: () => number): string {
   const bytes = Uint8Array.from({ length: ID_BYTES }, () => Math.floor(random() * 256));
-  return Buffer.from(bytes).toString("hex");
+  return toHex(bytes);
 }
 
 function isMissing(error: unknown): boolean {

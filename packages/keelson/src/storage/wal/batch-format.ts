@@ -1,4 +1,4 @@
-import { crc32 } from "node:zlib";
+import { crc32 } from "#platform";
 import type { HardState } from "../../core/action.ts";
 import { assert } from "../../core/assert.ts";
 import type { LogIndex } from "../../core/position.ts";
@@ -74,6 +74,7 @@ const ITEMS_CHECKSUM_AT = 20;
 const RESERVED_AT = 24;
 const HEADER_CHECKSUM_AT = 28;
 const WORDS_PER_SECTOR = SECTOR_BYTES / 4;
+const encoder = new TextEncoder();
 
 /** One step in a batch. The items of a batch take effect in their order. */
 export type BatchItem =
@@ -240,11 +241,11 @@ function bodyBytes(item: BatchItem): number {
       return bytes;
     }
     case "hard-state":
-      return 9 + Buffer.byteLength(item.hardState.votedFor ?? "");
+      return 9 + encoder.encode(item.hardState.votedFor ?? "").length;
     case "truncate":
       return 8;
     case "cluster-id":
-      return Buffer.byteLength(item.clusterId);
+      return encoder.encode(item.clusterId).length;
     case "compact":
     case "reset":
       return 16 + item.base.config.length;
@@ -270,14 +271,14 @@ function encodeItem(target: Uint8Array, at: number, item: BatchItem): number {
       const { term, votedFor } = item.hardState;
       writeUint64(target, body, term);
       target[body + 8] = votedFor === null ? 0 : 1;
-      target.set(Buffer.from(votedFor ?? ""), body + 9);
+      target.set(encoder.encode(votedFor ?? ""), body + 9);
       break;
     }
     case "truncate":
       writeUint64(target, body, item.from);
       break;
     case "cluster-id":
-      target.set(Buffer.from(item.clusterId), body);
+      target.set(encoder.encode(item.clusterId), body);
       break;
     case "compact":
     case "reset":

@@ -3,7 +3,7 @@ import { clusterIdOf, isNamed } from "../../codec/cluster-id.ts";
 import { configOf } from "../../core/config.ts";
 import type { NodeId } from "../../core/position.ts";
 import type { Environment } from "../../environment/environment.ts";
-import { nodeEnvironment } from "../../environment/node/node-environment.ts";
+import { nodeEnvironment } from "#node-environment";
 import { lockStore } from "../lock-store.ts";
 import { inspectUnlocked } from "./inspect-wal.ts";
 import type { WalInspection } from "./wal-inspection.ts";

@@ -4,7 +4,7 @@ import { configOf, membersOf } from "../../core/config.ts";
 import { TERM_MAX, type LogPosition, type NodeId, type Term } from "../../core/position.ts";
 import { formatAddress, isDialable, parseAddress } from "../../environment/address.ts";
 import type { Environment, FileSystem } from "../../environment/environment.ts";
-import { nodeEnvironment } from "../../environment/node/node-environment.ts";
+import { nodeEnvironment } from "#node-environment";
 import {
   CorruptSnapshotError,
   InvalidOptionError,

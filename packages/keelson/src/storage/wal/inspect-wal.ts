@@ -9,7 +9,7 @@ import {
   recordTerm,
 } from "../../codec/record.ts";
 import type { Environment, FileSystem } from "../../environment/environment.ts";
-import { nodeEnvironment } from "../../environment/node/node-environment.ts";
+import { nodeEnvironment } from "#node-environment";
 import {
   CorruptLogError,
   InvalidOptionError,

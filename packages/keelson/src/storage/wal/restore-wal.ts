@@ -4,7 +4,7 @@ import type { LogPosition, NodeId } from "../../core/position.ts";
 import { formatAddress, isDialable, parseAddress } from "../../environment/address.ts";
 import type { Environment, FileLock, FileSystem } from "../../environment/environment.ts";
 import { isLockFile } from "../../environment/lock-files.ts";
-import { nodeEnvironment } from "../../environment/node/node-environment.ts";
+import { nodeEnvironment } from "#node-environment";
 import { InvalidOptionError, StorageFailedError } from "../../errors.ts";
 import { clusterIdOf, newIncarnation } from "../../codec/cluster-id.ts";
 import { openSnapshotFile } from "../snapshots/open-snapshot-file.ts";

@@ -1,6 +1,7 @@
-import { crc32 } from "node:zlib";
+import { crc32 } from "#platform";
 import type { HardState } from "../../core/action.ts";
 import type { LogPosition, NodeId } from "../../core/position.ts";
+import { fromHex, toHex } from "../../codec/hex.ts";
 import { readUint32, readUint64, writeUint32, writeUint64 } from "../../codec/little-endian.ts";
 import { DecodeError } from "../../errors.ts";
 import { roundUpToSector } from "./batch-format.ts";
@@ -75,7 +76,8 @@ export interface SegmentHeader extends LogSummary {
 
 /** The only version that this program writes and reads. */
 export const FORMAT_VERSION = 1;
-const MAGIC = new TextEncoder().encode("KEELWAL\n");
+const encoder = new TextEncoder();
+const MAGIC = encoder.encode("KEELWAL\n");
 const LENGTH_AT = 8;
 const CHECKSUM_AT = 12;
 const VERSION_AT = 16;
@@ -99,9 +101,9 @@ export const SEGMENT_HEADER_BYTES_MAX = 1024 * 1024;
 export function encodeSegmentHeader(header: SegmentHeader): Uint8Array {
   const { clusterId, hardState, base, last } = header;
   const parts = [
-    Buffer.from(header.nodeId),
-    Buffer.from(clusterId ?? ""),
-    Buffer.from(hardState.votedFor ?? ""),
+    encoder.encode(header.nodeId),
+    encoder.encode(clusterId ?? ""),
+    encoder.encode(hardState.votedFor ?? ""),
     header.basePayload,
   ];
   const length = PARTS_AT + parts.reduce((sum, part) => sum + part.length, 0);
@@ -120,7 +122,7 @@ export function encodeSegmentHeader(header: SegmentHeader): Uint8Array {
     base.term,
   ];
   numbers.forEach((value, at) => writeUint64(bytes, NUMBERS_AT + at * 8, value));
-  bytes.set(Buffer.from(header.storeId, "hex"), STORE_ID_AT);
+  bytes.set(fromHex(header.storeId), STORE_ID_AT);
   const absent = [false, clusterId === null, hardState.votedFor === null, false];
   let at = PARTS_AT;
   parts.forEach((part, which) => {
@@ -177,7 +179,7 @@ export function decodeSegmentHeader(bytes: Uint8Array): SegmentHeader {
   return {
     nodeId,
     clusterId,
-    storeId: Buffer.from(bytes.subarray(STORE_ID_AT, STORE_ID_AT + STORE_ID_BYTES)).toString("hex"),
+    storeId: toHex(bytes.subarray(STORE_ID_AT, STORE_ID_AT + STORE_ID_BYTES)),
     segment: number(0),
     firstBatch: number(1),
     bytes: readUint32(bytes, FILE_BYTES_AT),
@@ -190,7 +192,7 @@ export function decodeSegmentHeader(bytes: Uint8Array): SegmentHeader {
 
 /** The initial value of all checksums of batches in this store's log. */
 export function saltOf(storeId: string): number {
-  return crc32(storeId);
+  return crc32(encoder.encode(storeId));
 }
 
 function checksumOf(bytes: Uint8Array, length: number): number {

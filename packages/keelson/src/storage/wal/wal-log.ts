@@ -1,3 +1,4 @@
+import { toHex } from "../../codec/hex.ts";
 import type { LogIndex, NodeId } from "../../core/position.ts";
 import type { Environment, FileLock, FileSystem } from "../../environment/environment.ts";
 import {
@@ -271,5 +272,5 @@ const ID_BYTES = 16;
 /** 128 random bits as hexadecimal digits. */
 function randomId(random: () => number): string {
   const bytes = Uint8Array.from({ length: ID_BYTES }, () => Math.floor(random() * 256));
-  return Buffer.from(bytes).toString("hex");
+  return toHex(bytes);
 }

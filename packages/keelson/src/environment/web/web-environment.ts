@@ -1,0 +1,112 @@
+// The clock, timers and randomness of browsers and other runtimes of the web platform. What keelson/environment/web
+// exports.
+import { InvalidOptionError } from "../../errors.ts";
+import type { Environment, FileSystem, Network, Timer } from "../environment.ts";
+
+/** Options of `webEnvironment`. */
+export interface WebEnvironmentOptions {
+  /** Files, for a log or snapshots on files. Default: none; use those in memory. */
+  readonly files?: FileSystem | undefined;
+  /** Byte streams, for the transport on TCP. Default: none; use another transport. */
+  readonly network?: Network | undefined;
+}
+
+/**
+ * An environment for browsers: a node's clock and timers are those of the page or worker. It has neither files nor
+ * a network unless you pass them, so give the node a log, snapshots and a transport that need none.
+ *
+ * A browser slows the timers of a page in the background down to one a second, or one a minute. A node there falls
+ * behind, or loses its leadership, and catches up later.
+ *
+ * @example
+ * const environment = webEnvironment();
+ */
+export function webEnvironment(options: WebEnvironmentOptions = {}): Environment {
+  return {
+    now: () => performance.now(),
+    wallClock: () => Date.now(),
+    random: () => Math.random(),
+    setTimer: setWebTimer,
+    defer: deferrer(),
+    files: options.files ?? NO_FILES,
+    network: options.network ?? NO_NETWORK,
+  };
+}
+
+/** The longest delay of `setTimeout`, 24.8 days. It treats a longer one as none. */
+const TIMER_DELAY_MS_MAX = 2 ** 31 - 1;
+
+function setWebTimer(delayMs: number, callback: () => void): Timer {
+  if (delayMs > TIMER_DELAY_MS_MAX) return setLongTimer(delayMs, callback);
+  // Rounded up, so that the timer is early by less than a millisecond.
+  const timer = setTimeout(callback, Math.max(0, Math.ceil(delayMs)));
+  return {
+    cancel() {
+      clearTimeout(timer);
+    },
+  };
+}
+
+/** A delay that `setTimeout` doesn't take is waited for in several parts. */
+function setLongTimer(delayMs: number, callback: () => void): Timer {
+  let part = setWebTimer(TIMER_DELAY_MS_MAX, () => {
+    part = setWebTimer(delayMs - TIMER_DELAY_MS_MAX, callback);
+  });
+  return {
+    cancel() {
+      part.cancel();
+    },
+  };
+}
+
+/**
+ * Defers by messages of a channel to itself: each is a task of its own. Not by `setTimeout`, which browsers delay by
+ * 4 ms when timers set timers; not by `queueMicrotask`, which would call back before input that is ready.
+ */
+function deferrer(): (callback: () => void) => void {
+  let channel: InstanceType<typeof MessageChannel> | null = null;
+  const callbacks: (() => void)[] = [];
+  return (callback) => {
+    if (channel === null) {
+      channel = new MessageChannel();
+      // One callback for each message, so that one that throws doesn't take the others with it.
+      channel.port1.addEventListener("message", () => callbacks.shift()?.());
+      channel.port1.start();
+    }
+    callbacks.push(callback);
+    channel.port2.postMessage(null);
+  };
+}
+
+async function withoutFiles(): Promise<never> {
+  throw new InvalidOptionError(
+    "this environment has no files: give log and snapshots.store, such as memoryLog() and memorySnapshots(), or " +
+      "pass files to webEnvironment",
+  );
+}
+
+const NO_FILES: FileSystem = {
+  open: withoutFiles,
+  list: withoutFiles,
+  makeDirectory: withoutFiles,
+  remove: withoutFiles,
+  rename: withoutFiles,
+  syncDirectory: withoutFiles,
+  lock: withoutFiles,
+};
+
+function withoutNetwork(): InvalidOptionError {
+  return new InvalidOptionError(
+    "this environment has no byte streams: give transport, such as memoryTransport() or one of your own, or pass " +
+      "network to webEnvironment",
+  );
+}
+
+const NO_NETWORK: Network = {
+  async listen() {
+    throw withoutNetwork();
+  },
+  connect() {
+    throw withoutNetwork();
+  },
+};

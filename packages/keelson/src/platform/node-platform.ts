@@ -1,0 +1,36 @@
+// The platform on Node: checksums and hashes that Node computes in C++, and pooled memory. Imported as
+// "#platform"; package.json names web-platform.ts under that name for browsers.
+//
+// This is one of the first files that an import of the library evaluates. So it also refuses a Node that is too
+// old, before a part of the library fails there in a way that nobody can interpret.
+//
+// Modules of Node are imported as a whole: the import of a name that an old Node lacks, such as `crc32`, is a
+// SyntaxError before any code runs, also that of the refusal.
+import crypto from "node:crypto";
+import zlib from "node:zlib";
+import { refusalOfNode } from "./node-version.ts";
+
+const refusal = refusalOfNode("keelson", process.versions.node);
+if (refusal !== null) throw new Error(refusal);
+
+/**
+ * The CRC-32 of the bytes, as zlib and Ethernet have it. `value`: the checksum of the bytes before them, or
+ * another number to begin with.
+ */
+export const crc32: (bytes: Uint8Array, value?: number) => number = zlib.crc32;
+
+/** The SHA-256 of the bytes, as 64 hexadecimal digits. */
+export function sha256(bytes: Uint8Array): string {
+  return crypto.createHash("sha256").update(bytes).digest("hex");
+}
+
+/**
+ * Memory with arbitrary contents. Small pieces come from Node's pool, which is several times cheaper than an
+ * ArrayBuffer for each; a piece keeps the pool's 8 KiB alive.
+ *
+ * Not returned as a `Buffer`, because its `slice` shares memory, where that of other arrays copies.
+ */
+export function allocateBytes(length: number): Uint8Array {
+  const pooled = Buffer.allocUnsafe(length);
+  return new Uint8Array(pooled.buffer, pooled.byteOffset, length);
+}
