@@ -135,7 +135,8 @@ export default defineConfig(
     },
   },
   {
-    // The testing tools run on Node. The conformance suites throw assertions, so that they run under any test runner.
+    // The testing tools run on Node. The conformance suites throw assertions, so that they run under any test
+    // runner.
     files: ["packages/keelson/src/testing/**/*.ts"],
     ignores: TESTS,
     rules: {

@@ -1,6 +1,6 @@
 /**
- * `node without-node.ts PROGRAM`: imports a program after everything that browsers don't have is gone from the
- * global object. A use of `Buffer`, `process` or `setImmediate` fails in it as it would in a page.
+ * `node without-node.ts PROGRAM`: imports a program after everything that browsers don't have is gone from
+ * the global object. A use of `Buffer`, `process` or `setImmediate` fails in it as it would in a page.
  */
 import { pathToFileURL } from "node:url";
 import { runInNewContext } from "node:vm";

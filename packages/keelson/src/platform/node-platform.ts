@@ -1,8 +1,8 @@
 // The platform on Node: checksums and hashes that Node computes in C++, and pooled memory. Imported as
 // "#platform"; package.json names web-platform.ts under that name for browsers.
 //
-// This is one of the first files that an import of the library evaluates. So it also refuses a Node that is too
-// old, before a part of the library fails there in a way that nobody can interpret.
+// This is one of the first files that an import of the library evaluates. So it also refuses a Node that is
+// too old, before a part of the library fails there in a way that nobody can interpret.
 //
 // Modules of Node are imported as a whole: the import of a name that an old Node lacks, such as `crc32`, is a
 // SyntaxError before any code runs, also that of the refusal.

@@ -1,12 +1,16 @@
 // The oldest Node that the library runs on.
 
-/** As `engines` in package.json has it. Earlier versions have `node:sqlite`, the lock, behind a flag or not at all. */
+/**
+ * As `engines` in package.json has it. Earlier versions have `node:sqlite`, the lock, behind a flag or not at
+ * all.
+ */
 export const NODE_VERSION_MIN = "22.13.0";
 
 /**
  * What to tell the user of a Node that is too old, in one line; null: it is new enough.
  *
- * @param version `process.versions.node`; undefined: this isn't Node, but another runtime that offers its modules
+ * @param version `process.versions.node`; undefined: this isn't Node, but another runtime that offers its
+ *   modules
  */
 export function refusalOfNode(program: string, version: string | undefined): string | null {
   if (version === undefined || isAtLeast(version, NODE_VERSION_MIN)) return null;

@@ -13,7 +13,10 @@ export function crc32(bytes: Uint8Array, value = 0): number {
   return ~crc >>> 0;
 }
 
-/** The SHA-256 of the bytes, as 64 hexadecimal digits. The web's own hash is asynchronous, so it is of no use here. */
+/**
+ * The SHA-256 of the bytes, as 64 hexadecimal digits. The web's own hash is asynchronous, so it is of no use
+ * here.
+ */
 export function sha256(bytes: Uint8Array): string {
   const state = Uint32Array.from(SHA_INITIAL);
   const padded = paddedForSha(bytes);

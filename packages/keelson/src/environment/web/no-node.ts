@@ -1,5 +1,5 @@
-// What stands in for Node's environment where the export condition "browser" holds. A bundler for browsers must
-// find no `node:` module behind the library's entry, and a program must be told what to pass instead.
+// What stands in for Node's environment where the export condition "browser" holds. A bundler for browsers
+// must find no `node:` module behind the library's entry, and a program must be told what to pass instead.
 import { InvalidOptionError } from "../../errors.ts";
 import type { Environment } from "../environment.ts";
 

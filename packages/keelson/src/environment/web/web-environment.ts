@@ -1,5 +1,5 @@
-// The clock, timers and randomness of browsers and other runtimes of the web platform. What keelson/environment/web
-// exports.
+// The clock, timers and randomness of browsers and other runtimes of the web platform. What
+// keelson/environment/web exports.
 import { InvalidOptionError } from "../../errors.ts";
 import type { Environment, FileSystem, Network, Timer } from "../environment.ts";
 
@@ -12,11 +12,11 @@ export interface WebEnvironmentOptions {
 }
 
 /**
- * An environment for browsers: a node's clock and timers are those of the page or worker. It has neither files nor
- * a network unless you pass them, so give the node a log, snapshots and a transport that need none.
+ * An environment for browsers: a node's clock and timers are those of the page or worker. It has neither
+ * files nor a network unless you pass them, so give the node a log, snapshots and a transport that need none.
  *
- * A browser slows the timers of a page in the background down to one a second, or one a minute. A node there falls
- * behind, or loses its leadership, and catches up later.
+ * A browser slows the timers of a page in the background down to one a second, or one a minute. A node there
+ * falls behind, or loses its leadership, and catches up later.
  *
  * @example
  * const environment = webEnvironment();
@@ -60,8 +60,9 @@ function setLongTimer(delayMs: number, callback: () => void): Timer {
 }
 
 /**
- * Defers by messages of a channel to itself: each is a task of its own. Not by `setTimeout`, which browsers delay by
- * 4 ms when timers set timers; not by `queueMicrotask`, which would call back before input that is ready.
+ * Defers by messages of a channel to itself: each is a task of its own. Not by `setTimeout`, which browsers
+ * delay by 4 ms when timers set timers; not by `queueMicrotask`, which would call back before input that is
+ * ready.
  */
 function deferrer(): (callback: () => void) => void {
   let channel: InstanceType<typeof MessageChannel> | null = null;
