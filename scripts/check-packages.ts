@@ -6,6 +6,7 @@ import path from "node:path";
 import { run } from "./commands.ts";
 import { programsOf, type DocProgram } from "./doc-programs.ts";
 import { coreBytes, filesWithoutTesting, runInBrowser } from "./packages/bundles.ts";
+import { compileAsUsers } from "./user-types/compile.ts";
 
 const root = path.join(import.meta.dirname, "..");
 const STEP_SECONDS_MAX = 180;
@@ -75,6 +76,8 @@ async function useAll(archive: string, manifest: Manifest, directory: string): P
   await must("tsc", ["-p", user]);
   await must(process.execPath, [path.join(user, "main.mjs")]);
   console.log(`${manifest.name}: ${names.length} exports compile and run from the archive`);
+  const settings = await compileAsUsers(root, user, must);
+  console.log(`${manifest.name}: its types compile with ${settings.join("; ")}`);
 }
 
 /**

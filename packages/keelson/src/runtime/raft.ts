@@ -1,5 +1,6 @@
 // The public API of a node. Each method hands its call to the part that does the work; `lifecycle/compose.ts`
 // shows these parts and how they are wired.
+/// <reference lib="esnext.disposable" preserve="true" />
 import type { LogIndex, NodeId } from "../core/position.ts";
 import type { LeaderHint, RaftError } from "../errors.ts";
 import type { CallOptions, WriteResult } from "./calls/index.ts";

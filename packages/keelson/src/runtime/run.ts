@@ -1,5 +1,6 @@
 // A replicated log in two calls: `RaftConfig.make` and `run`. For programs that keep their own state from a
 // stream of committed commands, as those written for raftrs do. `Raft` has everything else.
+/// <reference lib="esnext.disposable" preserve="true" />
 import { NODE_ID_PATTERN } from "../codec/config.ts";
 import type { LogIndex, NodeId } from "../core/position.ts";
 import { isDialable, parseAddress } from "../environment/address.ts";

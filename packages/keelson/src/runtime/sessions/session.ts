@@ -1,5 +1,6 @@
 // The client's side of a session: numbers its commands, and repeats each until its outcome is known (§8;
 // dissertation 6.3). The replicated side is session-table.ts.
+/// <reference lib="esnext.disposable" preserve="true" />
 
 import { copyBytes } from "../../codec/copy-bytes.ts";
 import type { SessionCommandId } from "../../codec/session-entry.ts";
