@@ -13,7 +13,7 @@ import { isMainThread, parentPort, Worker, workerData } from "node:worker_thread
 import type { RunResult } from "keelson/testing";
 import { describePlan, failureOf, reportOf } from "./lib/sim-report.ts";
 import { makeEmptyDirectory } from "./lib/empty-directory.ts";
-import { subjectOf, STORES, type Store } from "./sim/stores.ts";
+import { subjectOfStore, STORES, type Store } from "./sim/stores.ts";
 
 // Whatever runs a seed imports the library itself: the thread that only hands out seeds need not load it.
 
@@ -52,7 +52,7 @@ else await serveSeeds();
 async function serveSeeds(): Promise<void> {
   const { store, histories } = workerData as Task;
   const { planOf, simulate, formatHistory } = await import("keelson/testing");
-  const subject = await subjectOf(store);
+  const subject = await subjectOfStore(store);
   // Errors are normal in these runs, and a stack trace costs more than most of the calls that fail. A seed
   // that breaks an invariant is run again by `replay`, in a thread that has them.
   Error.stackTraceLimit = 0;
@@ -248,7 +248,7 @@ function progressLine(sums: { runs: number; ms: number }, failures: number, bega
 
 async function replay(seed: number, { store, histories }: Task, traceFile: string | null): Promise<number> {
   const { planOf, simulate, shrink, formatHistory } = await import("keelson/testing");
-  const subject = await subjectOf(store);
+  const subject = await subjectOfStore(store);
   const result = await simulate(planOf(seed), { subject, fullTrace: traceFile !== null });
   writeHistory(result, formatHistory, store, histories);
   if (traceFile !== null) {

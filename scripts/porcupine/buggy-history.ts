@@ -26,10 +26,10 @@ async function main(): Promise<number> {
   const { planOf, simulate } = (await import(
     `${path.join(SOURCE, "testing/simulator/index.ts")}?patch=${code}`
   )) as typeof simulator;
-  const { subjectOf } = (await import(
+  const { subjectOfStore } = (await import(
     `${path.join(import.meta.dirname, "../sim/stores.ts")}?patch=${code}`
   )) as typeof stores;
-  const subject = await subjectOf(bug.store ?? "sim");
+  const subject = await subjectOfStore(bug.store ?? "sim");
   for (let seed = 1; seed <= Number(seedsMax); seed++) {
     // The checkers that look into the nodes would end each run before the history shows the bug.
     const plan = { ...planOf(seed), checksModel: false };

@@ -7,7 +7,7 @@ export const STORES = ["sim", "kv"] as const;
 export type Store = (typeof STORES)[number];
 
 /** Loads only what the store needs: the server takes as long to load as a run. */
-export async function subjectOf(store: Store): Promise<MakeSubject> {
+export async function subjectOfStore(store: Store): Promise<MakeSubject> {
   if (store === "kv") return (await import("./kv-subject.ts")).kvSubject;
   return (await import("keelson/testing")).simStoreSubject;
 }

@@ -1,5 +1,6 @@
-// Compiles a user's program (`program.ts`) against the packed declarations of `keelson`, with the compiler settings
-// that users have: older targets, no `lib` of their own, a bundler's resolution, and the settings of the guide.
+// Compiles a user's program (`program.ts`) against the packed declarations of `keelson`, with the compiler
+// settings that users have: older targets, no `lib` of their own, a bundler's resolution, and the settings of
+// the guide.
 import { copyFile, readFile, writeFile } from "node:fs/promises";
 import path from "node:path";
 
@@ -22,8 +23,8 @@ const SETTINGS: Readonly<Record<string, object>> = {
 const INSTALL_PAGE = "docs/guide/getting-started.md";
 
 /**
- * Compiles the program with each setting. `user`: a folder with the package in its `node_modules`. `must` runs a
- * command and throws, with its output, if it fails. Returns the settings' names.
+ * Compiles the program with each setting. `user`: a folder with the package in its `node_modules`. `must`
+ * runs a command and throws, with its output, if it fails. Returns the settings' names.
  */
 export async function compileAsUsers(
   root: string,

@@ -1,5 +1,5 @@
-// A program of a user that touches what depends on compiler options. It is compiled against the packed declarations
-// with each of the settings in `compile.ts`, and never runs.
+// A program of a user that touches what depends on compiler options. It is compiled against the packed
+// declarations with each of the settings in `compile.ts`, and never runs.
 import { isRaftError, ListenFailedError, Raft, type ErrorCode, type RaftOptions } from "keelson";
 import * as codec from "keelson/codec";
 import * as core from "keelson/core";

@@ -44,10 +44,10 @@ export async function hunt(bug: Bug, options: HuntOptions): Promise<(Trial | nul
   const { planOf, simulate } = (await import(
     `${path.join(SOURCE, "testing/simulator/index.ts")}?patch=${bug.code}`
   )) as typeof simulator;
-  const { subjectOf } = (await import(
+  const { subjectOfStore } = (await import(
     `${path.join(import.meta.dirname, "../sim/stores.ts")}?patch=${bug.code}`
   )) as typeof stores;
-  const subject = await subjectOf(bug.store ?? "sim");
+  const subject = await subjectOfStore(bug.store ?? "sim");
   const holdsWithoutBug = await healthyRun(bug);
   const trials: (Trial | null)[] = [];
   for (let trial = 0; trial < options.trials; trial++) {
@@ -74,8 +74,10 @@ async function healthyRun({ store = "sim" }: Bug): Promise<(seed: number) => Pro
   const { planOf, simulate } = (await import(
     path.join(SOURCE, "testing/simulator/index.ts")
   )) as typeof simulator;
-  const { subjectOf } = (await import(path.join(import.meta.dirname, "../sim/stores.ts"))) as typeof stores;
-  const subject = await subjectOf(store);
+  const { subjectOfStore } = (await import(
+    path.join(import.meta.dirname, "../sim/stores.ts")
+  )) as typeof stores;
+  const subject = await subjectOfStore(store);
   return async (seed) => (await simulate(planOf(seed), { subject })).violation === null;
 }
 

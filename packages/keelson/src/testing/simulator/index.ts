@@ -35,4 +35,5 @@ export type {
   Subject,
   WriteCall,
 } from "./subject/subject.ts";
+export { subjectOf, type SubjectOfOptions, type SubjectQuery } from "./subject/subject-of.ts";
 export { assertInvariant, Violation } from "./checkers/violation.ts";

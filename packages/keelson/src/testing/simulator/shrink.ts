@@ -1,15 +1,15 @@
 /** Makes a failing run smaller, so that a person can read it. */
 import type { Fault } from "./plan/faults.ts";
 import type { Plan } from "./plan/plan.ts";
-import { simulate, type RunResult } from "./simulate.ts";
+import { simulate, type RunResult, type SimulateOptions } from "./simulate.ts";
 import type { MakeSubject } from "./subject/subject.ts";
 
 /** What shrinking may cost. */
-export interface ShrinkOptions {
+export interface ShrinkOptions extends Pick<SimulateOptions, "trapsRealTime"> {
   /** The subject of the failing run. Default: that of `simulate`. */
-  readonly subject?: MakeSubject;
+  readonly subject?: MakeSubject | undefined;
   /** How many runs are tried at most. Each takes about as long as the failing one. Default 200. */
-  readonly runsMax?: number;
+  readonly runsMax?: number | undefined;
 }
 
 /**

@@ -4,6 +4,7 @@ import type { ClientFigures } from "./clients/client-calls.ts";
 import type { FaultType } from "./plan/faults.ts";
 import { stageOf, workloadsOf } from "./plan/features.ts";
 import type { Plan } from "./plan/plan.ts";
+import { replaceRealSources } from "../../environment/node/real-sources.ts";
 import type { Operation } from "../linearizability/index.ts";
 import { Convergence } from "./run/convergence.ts";
 import { shutDown } from "./run/shutdown.ts";
@@ -45,9 +46,15 @@ export interface RunResult {
 /** What is simulated, and how much of it is recorded. */
 export interface SimulateOptions {
   /** The replicated state machine and its clients. Default: a small key-value store. */
-  readonly subject?: MakeSubject;
+  readonly subject?: MakeSubject | undefined;
   /** Keep every event, messages in full. Default: the last few hundred, messages by type and term. */
-  readonly fullTrace?: boolean;
+  readonly fullTrace?: boolean | undefined;
+  /**
+   * Whether a state machine, a query or a subject that reads a real clock, sets a real timer or draws a real
+   * random number breaks the run (DET). Default: true. Say false if its use has no effect on the state, as in
+   * a line that is logged; then nothing notices other uses.
+   */
+  readonly trapsRealTime?: boolean | undefined;
 }
 
 /**
@@ -59,14 +66,17 @@ export interface SimulateOptions {
  * const { violation } = await simulate(planOf(seed), { subject: () => myStateMachineAndItsClients });
  */
 export async function simulate(plan: Plan, options: SimulateOptions = {}): Promise<RunResult> {
-  const { subject = simStoreSubject, fullTrace = false } = options;
-  const cluster = new SimulatedCluster(plan, subject, fullTrace);
+  const { subject = simStoreSubject } = options;
+  const cluster = new SimulatedCluster(plan, subject, options);
   const { clock, record } = cluster;
   const beganAt = clock.now();
+  const putBack = replaceRealSources();
   try {
     await runPhases(cluster);
   } catch (error) {
     record.report(error);
+  } finally {
+    putBack();
   }
   const ms = clock.now() - beganAt;
   for (const process of cluster.processes) process.kill(false);

@@ -1,6 +1,7 @@
 /**
  * LIVE, after healing: the cluster gets one leader, ends all calls, leaves joint configurations and unusable
- * members behind, and all nodes apply the same entries. SMS: the states that result are equal.
+ * members behind, and all nodes apply the same entries. SMS: the states that result are equal, and so
+ * are their snapshots.
  */
 import { isJoint } from "../../../core/config.ts";
 import { assertInvariant } from "../checkers/violation.ts";
@@ -104,9 +105,10 @@ export class Convergence {
     const endAt = this.#cluster.clock.now() + this.#turns.patienceMs;
     for (;;) {
       await this.#wait(() => this.#cluster.haveAllApplied(), "LIVE", "all nodes to apply the same");
-      const { states, entries } = await this.#readStates();
+      const { states, snapshots, entries } = await this.#readStates();
       if (entries.size <= 1) {
         assertEqualStates(states);
+        assertEqualSnapshots(snapshots);
         return;
       }
       const isLate = this.#cluster.clock.now() >= endAt;
@@ -114,22 +116,35 @@ export class Convergence {
     }
   }
 
-  /** The state of each usable member, and the last entries that these states are of. */
-  async #readStates(): Promise<{ states: Map<string, string>; entries: Set<number | undefined> }> {
+  /**
+   * The state of each usable member as a digest and as a snapshot, and the last entries that these are of.
+   */
+  async #readStates(): Promise<ReadStates> {
     const states = new Map<string, string>();
+    const snapshots = new Map<string, Uint8Array>();
     const entries = new Set<number | undefined>();
     for (const { id, machine, raft } of this.#cluster.usableMembers()) {
       if (machine === null) continue;
       entries.add(raft?.metrics().appliedIndex);
       const sessions = JSON.stringify(raft?.metrics().sessions);
-      const reading = Promise.resolve(this.#cluster.subject.digest(machine)).then((state) => {
-        states.set(id, `${state} ${sessions}`);
+      const reading = this.#cluster.readState(machine).then(({ digest, snapshot }) => {
+        states.set(id, `${digest} ${sessions}`);
+        if (snapshot !== null) snapshots.set(id, snapshot);
       });
       await this.#turns.settled(reading, this.#turns.patienceMs, "LIVE", `the state of ${id}`);
       entries.add(raft?.metrics().appliedIndex);
     }
-    return { states, entries };
+    return { states, snapshots, entries };
   }
+}
+
+/** What was read of the members' states, by node id. */
+interface ReadStates {
+  readonly states: ReadonlyMap<string, string>;
+  /** Empty if the state machine has none, or the subject doesn't want them compared. */
+  readonly snapshots: ReadonlyMap<string, Uint8Array>;
+  /** The last applied entries before and after each reading: one, if all states are of the same entry. */
+  readonly entries: ReadonlySet<number | undefined>;
 }
 
 function assertEqualStates(states: ReadonlyMap<string, string>): void {
@@ -137,4 +152,36 @@ function assertEqualStates(states: ReadonlyMap<string, string>): void {
     const each = [...states].map(([id, state]) => `${id} ${state}`);
     return `the nodes have applied the same, and hold different states: ${each.join("; ")}`;
   });
+}
+
+/** How many bytes of a snapshot are shown from the first difference on. */
+const SHOWN_BYTES = 60;
+
+/**
+ * SMS: the snapshots are equal as well. A digest is made for the test, and may leave out a part of the state;
+ * a snapshot holds all of it, or a node that is restored from it lacks it.
+ */
+function assertEqualSnapshots(snapshots: ReadonlyMap<string, Uint8Array>): void {
+  const [first, ...others] = [...snapshots];
+  if (first === undefined) return;
+  const [firstId, expected] = first;
+  for (const [id, bytes] of others) {
+    const at = firstDifference(expected, bytes);
+    const shown = (snapshot: Uint8Array): string =>
+      JSON.stringify(Buffer.from(snapshot.subarray(at, at + SHOWN_BYTES)).toString("latin1"));
+    assertInvariant(
+      at === -1,
+      "SMS",
+      () =>
+        `${firstId} and ${id} have applied the same, and their snapshots differ from byte ${String(at)} on: ` +
+        `${shown(expected)} and ${shown(bytes)}`,
+    );
+  }
+}
+
+/** The first place at which the bytes differ; -1: they are equal. */
+function firstDifference(one: Uint8Array, other: Uint8Array): number {
+  if (Buffer.compare(one, other) === 0) return -1;
+  const at = one.findIndex((byte, place) => byte !== other[place]);
+  return at === -1 ? one.length : at;
 }

@@ -11,6 +11,7 @@ import {
   type MemoryNetwork,
 } from "../../../transport/memory/memory-network.ts";
 import { tcp } from "../../../transport/tcp/index.ts";
+import type { StateMachine } from "../../../runtime/shared/index.ts";
 import type { Transport, TransportMessage } from "../../../transport/transport.ts";
 import { ClusterChecker } from "../checkers/cluster-checker.ts";
 import type { ClusterExpectations } from "../checkers/node-status.ts";
@@ -21,6 +22,8 @@ import { HostilePeers } from "../faults/hostile-peers.ts";
 import { Chance } from "../plan/chance.ts";
 import { STATE_STALL_MS, STATE_TIMEOUT_MS } from "../plan/hang-faults.ts";
 import { hasOnlyHarmlessFaults, WHOLE_LOG_BYTES, type Plan } from "../plan/plan.ts";
+import { DeterminismTrap } from "../world/determinism-trap.ts";
+import { guardedMachine, guardedSubject } from "../world/guarded-subject.ts";
 import type { AnySubject, MakeSubject } from "../subject/subject.ts";
 import { SimProcess } from "../world/sim-process.ts";
 import { OutcomeChecks } from "./outcome-checks.ts";
@@ -32,11 +35,19 @@ export const WITHOUT_MAJORITY_MS_MAX = 500;
 /** A leader looks at its disk when its timers come, so it may notice a stall this much late. */
 const STALL_GRACE_MS = 200;
 
+type AnyMachine = StateMachine<unknown, unknown>;
+
 /** A message that left its node. */
 export interface SentMessage {
   readonly from: string;
   readonly to: string;
   readonly message: TransportMessage["message"];
+}
+
+/** How a cluster is recorded and watched. `SimulateOptions` explains them. */
+export interface ClusterOptions {
+  readonly fullTrace?: boolean | undefined;
+  readonly trapsRealTime?: boolean | undefined;
 }
 
 /** See the file's header. */
@@ -56,6 +67,7 @@ export class SimulatedCluster {
   readonly faults: FaultPlayer;
   /** Gets every message that leaves a node, while somebody listens; otherwise null. */
   sentMessages: SentMessage[] | null = null;
+  readonly #trap: DeterminismTrap;
   readonly #hostilePeers: HostilePeers;
   /** Carries datagrams, when the plan's transport is `datagrams`. */
   readonly #datagrams: MemoryNetwork = memoryNetwork();
@@ -63,11 +75,18 @@ export class SimulatedCluster {
   readonly #streams: SimulatedNetwork;
 
   /** Processes call back into clients and faults, but only once they run: after this constructor. */
-  constructor(plan: Plan, makeSubject: MakeSubject, fullTrace: boolean) {
+  constructor(
+    plan: Plan,
+    makeSubject: MakeSubject,
+    { fullTrace = false, trapsRealTime = true }: ClusterOptions = {},
+  ) {
     this.plan = plan;
     this.clock = new SimulatedClock(plan.start.clockMs);
-    this.subject = makeSubject(plan);
     this.record = new RunRecord(this.clock, fullTrace);
+    this.#trap = new DeterminismTrap((violation) => {
+      this.record.report(violation);
+    }, trapsRealTime);
+    this.subject = guardedSubject(makeSubject(plan), this.#trap);
     this.checker = new ClusterChecker(expectationsOf(plan));
     // A random source for each purpose: leaving a fault out of the plan then changes as little else as
     // possible.
@@ -167,6 +186,23 @@ export class SimulatedCluster {
     return this.processes.filter((process) => process.isUp);
   }
 
+  /**
+   * A node's state, as its digest and as the bytes of its snapshot; null: it has no snapshots, or the subject
+   * doesn't want them compared.
+   */
+  async readState(
+    machine: AnyMachine,
+  ): Promise<{ readonly digest: string; readonly snapshot: Buffer | null }> {
+    const digest = await this.subject.digest(machine);
+    const isCompared = this.subject.comparesSnapshots ?? true;
+    const snapshot = isCompared ? guardedMachine(machine, this.#trap).snapshot?.() : undefined;
+    if (snapshot === undefined) return { digest, snapshot: null };
+    const chunks: Uint8Array[] = [];
+    // A chunk's buffer may be used again for the next one.
+    for await (const chunk of snapshot) chunks.push(chunk.slice());
+    return { digest, snapshot: Buffer.concat(chunks) };
+  }
+
   /** All nodes in one line, for a violation's text. */
   summary(): string {
     return this.processes
@@ -198,6 +234,7 @@ export class SimulatedCluster {
     const { clock, checker, trace, report } = this.#shared();
     return new SimProcess(id, `${id}:7000`, plan.clockRates[node] ?? 1, plan.wallOffsetsMs[node] ?? 0, {
       ...{ plan, node, subject, clock, chance, checker, trace, report },
+      trapRealTimeIn: (machine) => guardedMachine(machine, this.#trap),
       network: this.#streams.host(id),
       transport: (address) => this.#makeTransport(address),
       applying: (name, index) => {

@@ -79,6 +79,12 @@ export interface Subject<Machine extends StateMachine<Command, Result>, Command,
   forget?(id: NodeId): void;
   /** The whole state in one line. It must be equal on all nodes that have applied the same entries. */
   digest(machine: Machine): string | Promise<string>;
+  /**
+   * Whether nodes that have applied the same entries return the same bytes from `snapshot`, which is compared
+   * then. Default: true. Say false if the bytes depend on more than the state, such as on the order in which
+   * a database stores it.
+   */
+  readonly comparesSnapshots?: boolean | undefined;
 }
 
 /** A subject as the simulator uses it, without knowing its commands, results, inputs and outputs. */

@@ -34,7 +34,7 @@ function fromProbe(process: SimProcess): object | null {
 describe("SimProcess", () => {
   it("tells the checkers the same of a node as its metrics do, after each turn of a run with faults", async () => {
     const plan = planOf(6);
-    const cluster = new SimulatedCluster(plan, simStoreSubject, false);
+    const cluster = new SimulatedCluster(plan, simStoreSubject);
     const { processes, clients, faults } = cluster;
     const turns = new TurnLoop(cluster);
     for (const process of processes) process.start();

@@ -53,6 +53,7 @@ export interface ProcessParts {
   /** The node's place in the plan. */
   readonly node: number;
   readonly subject: AnySubject;
+  readonly trapRealTimeIn: (machine: StateMachine<unknown, unknown>) => StateMachine<unknown, unknown>;
   readonly clock: SimulatedClock;
   readonly chance: Chance;
   readonly checker: ClusterChecker;
@@ -522,7 +523,7 @@ export class SimProcess {
     const transport = this.#observedTransport(delivery);
     this.#machine = machine;
     this.#log = log;
-    const stateMachine = this.#observedMachine(machine, environment, delivery);
+    const stateMachine = this.#observedMachine(this.#parts.trapRealTimeIn(machine), environment, delivery);
     const observeCore = this.#coreObserver(delivery, environment);
     const probed = (probe: () => ProbedState): void => {
       if (!delivery.isDead()) this.#probe = probe;
