@@ -81,18 +81,17 @@ async function useAll(archive: string, manifest: Manifest, directory: string): P
 }
 
 /**
- * Runs the programs of the documents as a reader would: in a folder of their own, into which the archives
- * were installed by npm. Compares what they print with the page.
+ * Runs the programs of the documents as a reader would: one after another in one folder, into which the
+ * archives were installed by npm, so that a program that trips over another one's files is noticed. Compares
+ * what they print with the page.
  */
 async function runDocPrograms(archives: readonly string[], directory: string): Promise<void> {
   const programs = await programsOf(root);
   if (programs.length === 0) throw new Error("no document has a program");
-  for (const program of programs) {
-    const folder = await mkdtemp(path.join(directory, "reader-"));
-    await writeFile(path.join(folder, "package.json"), JSON.stringify({ type: "module" }));
-    await must("npm", ["install", "--offline", "--no-audit", "--no-fund", "--silent", ...archives], folder);
-    await runDocProgram(program, folder);
-  }
+  const folder = await mkdtemp(path.join(directory, "reader-"));
+  await writeFile(path.join(folder, "package.json"), JSON.stringify({ type: "module" }));
+  await must("npm", ["install", "--offline", "--no-audit", "--no-fund", "--silent", ...archives], folder);
+  for (const program of programs) await runDocProgram(program, folder);
   const names = programs.map(({ document, file }) => `${file} in ${document}`);
   console.log(`print what their pages say, in an empty folder with the archive: ${names.join(", ")}`);
 }
