@@ -19,6 +19,10 @@ export interface Environment {
   /** A number in [0, 1). Not for secrets. */
   random(): number;
   /**
+   * Bytes that nobody can predict, for secrets and nonces. A simulated environment makes them from its seed.
+   */
+  randomBytes(count: number): Uint8Array;
+  /**
    * Calls back once, about `delayMs` from now, and never within the call. It may be late by any amount: the
    * process may be busy or stopped. It may also be early by up to a millisecond, because Node's timers count
    * whole milliseconds. Where that matters, compare `now()` with the deadline in the callback. With a delay
@@ -140,12 +144,71 @@ export interface Network {
    * Begins to connect, and returns at once. A failure, also of a malformed address, is reported by `onClose`.
    */
   connect(address: string): Connection;
+  /**
+   * The same network with TLS on every connection. Absent: this network can't do TLS.
+   *
+   * @throws Error the credentials can't be used, with what is wrong with them
+   */
+  withTls?(credentials: TlsCredentials): TlsNetwork;
+}
+
+/** What a node needs for TLS, each as PEM text. */
+export interface TlsCredentials {
+  /** The private key. */
+  readonly key: string;
+  /** The certificate for that key, then any certificates between it and the authority's. */
+  readonly cert: string;
+  /** The certificates of the authorities that sign the peers' certificates. No others are trusted. */
+  readonly ca: string;
+}
+
+/**
+ * A network whose connections use TLS 1.3, on which both ends show a certificate. An accepted connection is
+ * handed over before its TLS handshake, so that its owner can limit how many there are and how long they
+ * take. `onOpen` and `onData` come after the handshake, with `Connection.certificate` known: the peer's
+ * certificate is valid now, signed by one of the authorities, and the peer has its private key. Which node
+ * the certificate is for is not checked: that is left to the owner.
+ */
+export interface TlsNetwork extends Network {
+  /** This end's own certificate. */
+  readonly certificate: Certificate;
+  /**
+   * Uses these credentials for all connections from now on; those that exist stay.
+   *
+   * @throws Error the credentials can't be used; the network goes on with the old ones
+   */
+  setCredentials(credentials: TlsCredentials): void;
+}
+
+/** A certificate (X.509), as far as it says whom it is for and how long it is valid. */
+export interface Certificate {
+  /** The subject, a line for each part, such as "CN=db1". */
+  readonly subject: string;
+  /** The subject's alternative names, with their kinds as in RFC 5280, for example "URI" or "DNS". */
+  readonly alternativeNames: readonly AlternativeName[];
+  /** The SHA-256 of the certificate, as 32 hexadecimal numbers with colons between them. */
+  readonly fingerprint256: string;
+  /** From when it is valid, in milliseconds since 1970. */
+  readonly validFromMs: number;
+  /** Until when it is valid, in milliseconds since 1970. */
+  readonly validToMs: number;
+  /** The same as text, in UTC as in ISO 8601. */
+  readonly validTo: string;
+}
+
+/** One alternative name of a certificate's subject. */
+export interface AlternativeName {
+  /** "URI", "DNS", "IP Address", "email" and others. */
+  readonly type: string;
+  readonly value: string;
 }
 
 /** An address at which connections are accepted. */
 export interface Listener {
   /** The address in use, with the port that the system chose if port 0 was given. */
   readonly address: string;
+  /** Whether programs on other machines may be able to connect: the address is not a loopback address. */
+  readonly isExposed: boolean;
   /** Stops accepting. Connections that were accepted stay open. */
   close(): Promise<void>;
 }
@@ -154,12 +217,22 @@ export interface Listener {
 export interface Connection {
   /** The address at the other end, for logs. */
   readonly peer: string;
+  /** The peer's certificate, on a connection of a `TlsNetwork` whose handshake is complete. Absent: none. */
+  readonly certificate?: Certificate | undefined;
+  /**
+   * Why this end refused the peer before any of its bytes reached the owner: its certificate, or what it sent
+   * instead of a handshake. Set when `onClose` is called. Absent: the connection closed for another reason.
+   */
+  readonly refusal?: string | undefined;
   /**
    * What the connection calls. Its owner sets it in the same callback in which it gets the connection, so
    * that it misses no event.
    */
   handler: ConnectionHandler | null;
-  /** Queues bytes. The caller must not change them any more. Does nothing on a closed connection. */
+  /**
+   * Queues bytes. The caller must not change them any more. Does nothing on a closed connection, nor on an
+   * accepted one of a `TlsNetwork` before its handshake is complete, which the first bytes show.
+   */
   write(bytes: Uint8Array): void;
   /** Bytes written that the operating system has not taken yet. */
   readonly bufferedBytes: number;

@@ -3,17 +3,57 @@ import type { Connection, ConnectionHandler, Listener, Network } from "./environ
 import { SimulatedClock, seededRandom } from "./simulated/simulated-clock.ts";
 import { SimulatedNetwork } from "./simulated/simulated-network.ts";
 import { nodeNetwork } from "./node/node-network.ts";
+import { TestAuthority } from "./test/certificates.ts";
+import { SecretConnection } from "../transport/tcp/secret-connection.ts";
 
 /** A network to test, and how to wait for something on it. */
 interface Bench {
   readonly server: Network;
   readonly client: Network;
   readonly listenAddress: string;
+  /** Whether the two ends exchange something before `onOpen`. */
+  readonly hasHandshake?: boolean;
   until(condition: () => boolean): Promise<void>;
 }
 
 const benches: Record<string, () => Bench> = {
-  "nodeNetwork on loopback": () => ({
+  "nodeNetwork on loopback": loopbackBench,
+  "nodeNetwork with TLS": () => {
+    const authority = new TestAuthority();
+    const under = (id: string): Network => {
+      const network = nodeNetwork().withTls?.({ ...authority.node(id), ca: authority.cert });
+      if (network === undefined) throw new Error("no TLS");
+      return network;
+    };
+    return { ...loopbackBench(), server: under("s"), client: under("c"), hasHandshake: true };
+  },
+  "SimulatedNetwork with a shared secret": () => {
+    const { bench } = simulatedBench(1);
+    return { ...bench, server: proven(bench.server), client: proven(bench.client), hasHandshake: true };
+  },
+  "nodeNetwork with a shared secret": () => {
+    const bench = loopbackBench();
+    return { ...bench, server: proven(bench.server), client: proven(bench.client), hasHandshake: true };
+  },
+  SimulatedNetwork: () => simulatedBench(1).bench,
+};
+
+/** A network whose connections are proved by a secret before they are used. */
+function proven(network: Network): Network {
+  const secrets = [new Uint8Array(32).fill(7)];
+  const wrap = (connection: Connection, isDialer: boolean): Connection =>
+    new SecretConnection(connection, secrets, isDialer, new Uint8Array(32).fill(isDialer ? 1 : 2));
+  return {
+    listen: (address, accept) =>
+      network.listen(address, (connection) => {
+        accept(wrap(connection, false));
+      }),
+    connect: (address) => wrap(network.connect(address), true),
+  };
+}
+
+function loopbackBench(): Bench {
+  return {
     server: nodeNetwork(),
     client: nodeNetwork(),
     listenAddress: "127.0.0.1:0",
@@ -24,9 +64,8 @@ const benches: Record<string, () => Bench> = {
         await new Promise((resolve) => setTimeout(resolve, 1));
       }
     },
-  }),
-  SimulatedNetwork: () => simulatedBench(1).bench,
-};
+  };
+}
 
 function simulatedBench(seed: number): { bench: Bench; network: SimulatedNetwork; clock: SimulatedClock } {
   const clock = new SimulatedClock();
@@ -81,6 +120,15 @@ async function pairOf(bench: Bench): Promise<Pair> {
   await bench.until(() => accepted.length > 0 && dialed.events.includes("open"));
   const [first] = accepted;
   if (first === undefined) throw new Error("accepted");
+  if (bench.hasHandshake === true) {
+    // The accepting end of a handshake isn't told when that is complete: it waits for the first bytes.
+    dialed.connection.write(Uint8Array.of(1));
+    await bench.until(() => first.bytes.length > 0);
+    first.connection.write(Uint8Array.of(2));
+    await bench.until(() => dialed.bytes.length > 0);
+    first.bytes.length = 0;
+    dialed.bytes.length = 0;
+  }
   return { listener, dialed, accepted: first };
 }
 

@@ -1,4 +1,5 @@
 // Node's clock, randomness, files and network: the environment of production.
+import { randomBytes } from "node:crypto";
 import type { Environment, Timer } from "../environment.ts";
 import { nodeFiles } from "./node-files.ts";
 import { nodeNetwork } from "./node-network.ts";
@@ -12,6 +13,7 @@ export function nodeEnvironment(): Environment {
     now: () => performance.now(),
     wallClock: () => Date.now(),
     random: () => Math.random(),
+    randomBytes: (count) => new Uint8Array(randomBytes(count)),
     setTimer: setNodeTimer,
     // Node runs its check phase, where immediates run, right after it has read all input that is ready.
     defer(callback) {

@@ -43,6 +43,7 @@ export function simulatedWorld({ seed = 1 }: { readonly seed?: number } = {}): S
       now: () => clock.now(),
       wallClock: () => SIMULATED_EPOCH_MS + clock.now(),
       random,
+      randomBytes: (count) => Uint8Array.from({ length: count }, () => Math.floor(random() * 256)),
       setTimer: (delayMs, callback) => clock.setTimer(delayMs, callback),
       defer: (callback) => {
         clock.defer(callback);

@@ -124,6 +124,7 @@ export class SimulatedNetwork {
     const listener: SimulatedListener = {
       host,
       address: bound,
+      isExposed: false,
       accept,
       close: () => {
         if (this.#listeners.get(bound) === listener) this.#listeners.delete(bound);

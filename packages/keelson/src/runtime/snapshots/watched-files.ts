@@ -12,6 +12,7 @@ export function watchedEnvironment(environment: Environment, watch: StallWatch):
     now: () => environment.now(),
     wallClock: () => environment.wallClock(),
     random: () => environment.random(),
+    randomBytes: (count) => environment.randomBytes(count),
     setTimer: (delayMs, callback) => environment.setTimer(delayMs, callback),
     defer: (callback) => {
       environment.defer(callback);

@@ -53,6 +53,7 @@ export class HostilePeers {
       now: () => clock.now(),
       wallClock: () => clock.elapsedMs,
       random: chance.random,
+      randomBytes: (count) => Uint8Array.from({ length: count }, () => Math.floor(chance.random() * 256)),
       setTimer: (delayMs, callback) => clock.setTimer(delayMs, callback),
       defer: (callback) => {
         clock.defer(callback);

@@ -33,6 +33,7 @@ export function processEnvironment(
     now: () => origin + (clock.now() - origin) * clockConditions.rate,
     wallClock: () => Math.floor(SIMULATED_EPOCH_MS + clockConditions.wallOffsetMs + clock.elapsedMs),
     random,
+    randomBytes: (count) => Uint8Array.from({ length: count }, () => Math.floor(random() * 256)),
     setTimer: (delayMs, callback) => {
       const dueInMs = delayMs / clockConditions.rate + lateMs(delayMs, clock, random, clockConditions);
       const fire = (): void => {
