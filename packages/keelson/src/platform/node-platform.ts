@@ -24,6 +24,20 @@ export function sha256(bytes: Uint8Array): string {
   return crypto.createHash("sha256").update(bytes).digest("hex");
 }
 
+/** The HMAC-SHA256 of the parts, one after the other, under the key: 32 bytes. */
+export function hmacSha256(key: Uint8Array, ...parts: readonly Uint8Array[]): Uint8Array {
+  const hmac = crypto.createHmac("sha256", key);
+  for (const part of parts) hmac.update(part);
+  // Not as a `Buffer`, as below.
+  const code = hmac.digest();
+  return new Uint8Array(code.buffer, code.byteOffset, code.length);
+}
+
+/** Whether two arrays of one length are equal. The time that it takes doesn't tell where they differ. */
+export function isEqualInConstantTime(one: Uint8Array, other: Uint8Array): boolean {
+  return crypto.timingSafeEqual(one, other);
+}
+
 /**
  * Memory with arbitrary contents. Small pieces come from Node's pool, which is several times cheaper than an
  * ArrayBuffer for each; a piece keeps the pool's 8 KiB alive.

@@ -37,6 +37,23 @@ describe("web-platform", () => {
     }
   });
 
+  it("computes the authentication codes that Node computes, with keys of any length", () => {
+    const bytes = fc.uint8Array({ maxLength: 150 });
+    fc.assert(
+      fc.property(bytes, fc.array(bytes, { maxLength: 3 }), (key, parts) => {
+        const code = node.hmacSha256(key, ...parts);
+        expect([...web.hmacSha256(key, ...parts)]).toEqual([...code]);
+        for (const { isEqualInConstantTime } of [node, web]) {
+          expect(isEqualInConstantTime(code, code.slice())).toBe(true);
+          const other = code.slice();
+          other[key.length % 32] = (other[key.length % 32] ?? 0) ^ 1;
+          expect(isEqualInConstantTime(code, other)).toBe(false);
+          expect(() => isEqualInConstantTime(code, code.subarray(1))).toThrow(RangeError);
+        }
+      }),
+    );
+  });
+
   it.each([node, web])("allocates plain arrays of the length that was asked for", ({ allocateBytes }) => {
     for (const length of [0, 1, 100, 10_000]) {
       const bytes = allocateBytes(length);

@@ -28,6 +28,38 @@ export function sha256(bytes: Uint8Array): string {
   return [...state].map((word) => word.toString(16).padStart(8, "0")).join("");
 }
 
+/** The HMAC-SHA256 of the parts, one after the other, under the key: 32 bytes (RFC 2104). */
+export function hmacSha256(key: Uint8Array, ...parts: readonly Uint8Array[]): Uint8Array {
+  const block = new Uint8Array(SHA_BLOCK_BYTES);
+  block.set(key.length > SHA_BLOCK_BYTES ? bytesOfHex(sha256(key)) : key);
+  const inner = bytesOfHex(sha256(joined([block.map((byte) => byte ^ 0x36), ...parts])));
+  return bytesOfHex(sha256(joined([block.map((byte) => byte ^ 0x5c), inner])));
+}
+
+/** Whether two arrays of one length are equal. The time that it takes doesn't tell where they differ. */
+export function isEqualInConstantTime(one: Uint8Array, other: Uint8Array): boolean {
+  if (one.length !== other.length) throw new RangeError("only arrays of one length are compared");
+  let difference = 0;
+  for (let at = 0; at < one.length; at++) difference |= (one[at] ?? 0) ^ (other[at] ?? 0);
+  return difference === 0;
+}
+
+function bytesOfHex(text: string): Uint8Array {
+  return Uint8Array.from({ length: text.length / 2 }, (_, at) =>
+    Number.parseInt(text.slice(2 * at, 2 * at + 2), 16),
+  );
+}
+
+function joined(parts: readonly Uint8Array[]): Uint8Array {
+  const whole = new Uint8Array(parts.reduce((sum, { length }) => sum + length, 0));
+  let at = 0;
+  for (const part of parts) {
+    whole.set(part, at);
+    at += part.length;
+  }
+  return whole;
+}
+
 /** Memory; here it is filled with zeros, which callers must not rely on. */
 export function allocateBytes(length: number): Uint8Array {
   return new Uint8Array(length);

@@ -123,6 +123,8 @@ export type { Role } from "../core/role.ts";
 // The interfaces of a node's parts, for programs that bring their own.
 export { nodeEnvironment } from "#node-environment";
 export type {
+  AlternativeName,
+  Certificate,
   Connection,
   ConnectionHandler,
   Environment,
@@ -133,6 +135,8 @@ export type {
   LockMode,
   Network,
   Timer,
+  TlsCredentials,
+  TlsNetwork,
 } from "../environment/environment.ts";
 export type { LogBase, LogIdentity, LogStore, LogWrite, StoredLog } from "../storage/log-store.ts";
 export type {
@@ -145,6 +149,9 @@ export type {
   SnapshotStore,
   StoredSnapshot,
 } from "../storage/snapshot-store.ts";
+export type { Identify } from "../transport/tcp/certificate-names.ts";
+export type { FileOr } from "../transport/tcp/credential-files.ts";
+export type { PeerSecret, PeerTls } from "../transport/tcp/peer-security.ts";
 export type {
   InquiryAnswer,
   PeerInfo,

@@ -26,6 +26,7 @@ export function webEnvironment(options: WebEnvironmentOptions = {}): Environment
     now: () => performance.now(),
     wallClock: () => Date.now(),
     random: () => Math.random(),
+    randomBytes: (count) => crypto.getRandomValues(new Uint8Array(count)),
     setTimer: setWebTimer,
     defer: deferrer(),
     files: options.files ?? NO_FILES,

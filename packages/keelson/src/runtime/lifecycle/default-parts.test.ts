@@ -165,6 +165,16 @@ describe("a node that is opened with an id, members, data and a state machine", 
       "listen has no use with transport",
     ],
     [
+      "has a transport and a secret",
+      { data: "data", peerSecret: "s".repeat(32), transport: tcp({ listen: "a:7001" }) },
+      "have no use with transport: give them to the transport",
+    ],
+    [
+      "has a secret that is too short",
+      { data: "data", members: { a: "a:7001" }, peerSecret: "short" },
+      "tcp: secret can't be used",
+    ],
+    [
       "has a policy for snapshots, and neither data nor a store",
       {
         ...{ log: memoryLog(), members: { a: "a:7001" }, snapshots: { everyEntries: 1 } },

@@ -70,6 +70,8 @@ async function transportOf<Command, Result>({
   id,
   members,
   listen,
+  peerTls,
+  peerSecret,
 }: RaftOptions<Command, Result>): Promise<Transport> {
   const address = (members === undefined ? undefined : addressOf(members, id)) ?? listen;
   if (address === undefined) {
@@ -85,7 +87,7 @@ async function transportOf<Command, Result>({
     );
   }
   const { tcp } = await import("../../transport/tcp/index.ts");
-  return tcp({ listen: listen ?? address, advertise: address });
+  return tcp({ listen: listen ?? address, advertise: address, tls: peerTls, secret: peerSecret });
 }
 
 function addressOf(members: Readonly<Record<NodeId, string>>, id: NodeId): string | undefined {

@@ -3,6 +3,7 @@ import type { NodeId } from "../../core/position.ts";
 import type { Environment } from "../../environment/environment.ts";
 import type { LogStore } from "../../storage/log-store.ts";
 import type { SnapshotStore } from "../../storage/snapshot-store.ts";
+import type { PeerSecret, PeerTls } from "../../transport/tcp/peer-security.ts";
 import type { Transport } from "../../transport/transport.ts";
 import type { StateMachine } from "./state-machine.ts";
 
@@ -154,11 +155,22 @@ export interface RaftOptions<Command, Result> {
    * `members`.
    */
   readonly listen?: string | undefined;
+  /**
+   * Certificates for the connections between nodes (TLS, on both sides). All nodes need them. Default: none,
+   * and then everyone who reaches the node's port can read and change everything, unless `peerSecret` is
+   * given.
+   */
+  readonly peerTls?: PeerTls | undefined;
+  /**
+   * A secret that all nodes of the cluster have and prove to each other, without TLS or in addition to it.
+   * Without TLS, nothing is encrypted. Default: none.
+   */
+  readonly peerSecret?: PeerSecret | undefined;
   /** Where the node keeps its log, term and vote. The node opens and closes it. Default: a log in `data`. */
   readonly log?: LogStore | undefined;
   /**
-   * How the node reaches the others, and listens. The node starts and closes it. Default: TCP, unencrypted,
-   * at its address in `members`.
+   * How the node reaches the others, and listens. The node starts and closes it. Default: TCP at its address
+   * in `members`, with `peerTls` and `peerSecret`.
    */
   readonly transport?: Transport | undefined;
   /**

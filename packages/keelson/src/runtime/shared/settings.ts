@@ -88,6 +88,12 @@ export function settingsOf<Command, Result>(options: RaftOptions<Command, Result
   if (options.listen !== undefined && options.transport !== undefined) {
     throw new InvalidOptionError("listen has no use with transport: the transport knows where to listen");
   }
+  if ((options.peerTls ?? options.peerSecret) !== undefined && options.transport !== undefined) {
+    // They must not look as if they had an effect.
+    throw new InvalidOptionError(
+      "peerTls and peerSecret have no use with transport: give them to the transport, as tcp({ tls, secret })",
+    );
+  }
   if (options.clusterId !== undefined) checkId("clusterId", options.clusterId);
   const info = options.info ?? "";
   const infoBytes = new TextEncoder().encode(info).length;

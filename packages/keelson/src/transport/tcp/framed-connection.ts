@@ -4,8 +4,15 @@ import type { ControlMessage } from "../../codec/frame-control-message.ts";
 import { HANDSHAKE_BYTES_MAX } from "../../codec/frame-control-message.ts";
 import { FrameReader } from "../../codec/frame-reader.ts";
 import { encodeControlMessage, type Frame, FRAME_BYTES_MAX } from "../../codec/frame.ts";
-import type { Connection, ConnectionHandler, Environment, Timer } from "../../environment/environment.ts";
+import type {
+  Certificate,
+  Connection,
+  ConnectionHandler,
+  Environment,
+  Timer,
+} from "../../environment/environment.ts";
 import { DecodeError } from "../../errors.ts";
+import { foreignProtocolOf } from "./foreign-protocol.ts";
 
 /** What a framed connection reports to its owner. */
 export interface FrameHandler {
@@ -64,6 +71,8 @@ export class FramedConnection implements ConnectionHandler {
   #hadBacklog = false;
   /** Whether the handshake is complete. Set by `establish`, never reset. */
   #established = false;
+  /** Whether anything was received. */
+  #hasSpoken = false;
   /** Whether the peer's end is known to exist, so that a goodbye can reach it. Never reset. */
   #isConnected = false;
 
@@ -77,6 +86,21 @@ export class FramedConnection implements ConnectionHandler {
   /** The address at the other end, for logs. */
   get peer(): string {
     return this.#connection.peer;
+  }
+
+  /** The peer's certificate; absent: there is none. */
+  get certificate(): Certificate | undefined {
+    return this.#connection.certificate;
+  }
+
+  /** Why this end refused the peer before its handshake; absent: it didn't. */
+  get refusal(): string | undefined {
+    return this.#connection.refusal;
+  }
+
+  /** Whether the peer has sent something that it could only send after TLS and the proof of the secret. */
+  get hasSpoken(): boolean {
+    return this.#hasSpoken;
   }
 
   /** False as soon as closing was decided on this side, or the connection was closed. */
@@ -177,6 +201,14 @@ export class FramedConnection implements ConnectionHandler {
     if (this.#state !== "open") return;
     this.#isConnected = true;
     this.#lastReceivedAt = this.#environment.now();
+    if (!this.#hasSpoken) {
+      this.#hasSpoken = true;
+      const foreign = foreignProtocolOf(bytes);
+      if (foreign !== null) {
+        this.closeWithGoodbye(foreign);
+        return;
+      }
+    }
     try {
       this.#reader.feed(bytes);
       for (let frame = this.#reader.next(); frame !== null; frame = this.#reader.next()) {

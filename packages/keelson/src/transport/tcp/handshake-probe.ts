@@ -1,6 +1,6 @@
 // Asks a node one question on a connection of its own, which is closed after the answer: whether it refuses
 // this node, or whether this node may create a cluster with it.
-import type { ControlMessage } from "../../codec/frame-control-message.ts";
+import type { Hello, Inquiry } from "../../codec/frame-control-message.ts";
 import type { Frame } from "../../codec/frame.ts";
 import type { Timer } from "../../environment/environment.ts";
 import type { FramedConnection, FrameHandler } from "./framed-connection.ts";
@@ -18,25 +18,26 @@ export type ProbeAnswer = { readonly refusal: string | null } | null;
 /** What to say when the connection is open, and the type of the frame that answers it if the node agrees. */
 export interface ProbeQuestion {
   /** null: there is nothing to ask any more. */
-  readonly question: () => ControlMessage | null;
+  readonly question: () => Hello | Inquiry | null;
   readonly agreement: "welcome" | "consent";
 }
 
 /** Asks the question and resolves `answer`, once. It closes its connection in every case. */
 export class HandshakeProbe implements FrameHandler {
   readonly answer: Promise<ProbeAnswer>;
+  readonly #context: TcpContext;
   readonly #connection: FramedConnection;
   readonly #question: ProbeQuestion;
   readonly #timer: Timer;
   #resolve: (answer: ProbeAnswer) => void = () => undefined;
 
   constructor(context: TcpContext, address: string, question: ProbeQuestion) {
-    const { network } = context.host.environment;
+    this.#context = context;
     this.#question = question;
     this.answer = new Promise((resolve) => {
       this.#resolve = resolve;
     });
-    this.#connection = context.frameConnection(network.connect(address), this);
+    this.#connection = context.dial(address, this);
     this.#timer = context.host.environment.setTimer(ANSWER_MS_MAX, () => {
       this.close("no answer in time");
     });
@@ -50,8 +51,18 @@ export class HandshakeProbe implements FrameHandler {
 
   onOpen(): void {
     const question = this.#question.question();
-    if (question === null) this.close("there is nothing to ask");
-    else this.#connection.sendControl(question);
+    if (question === null) {
+      this.close("there is nothing to ask");
+      return;
+    }
+    const { certificate } = this.#connection;
+    const refusal = this.#context.security.refusalOf(certificate, question.to, question.clusterId);
+    if (refusal === null) {
+      this.#connection.sendControl(question);
+      return;
+    }
+    this.#resolve({ refusal: `the node there can't be trusted: ${refusal}` });
+    this.close(refusal);
   }
 
   onFrame(frame: Frame): void {

@@ -19,6 +19,8 @@ import {
 describe("tcp, on incoming connections", () => {
   it.each([
     ["another protocol", [new TextEncoder().encode("GET / HTTP/1.1\r\nHost: b\r\n\r\n")], "another protocol"],
+    ["a TLS handshake", [Uint8Array.of(22, 3, 1, 2, 0, 1)], "speaks TLS, and this node doesn't"],
+    ["a proof of a secret", [Uint8Array.of(0x4b, 0x4c, 0x41, 1)], "wants to prove a shared secret"],
     ["a message before the handshake", [messageBytes("a")], "where none belongs"],
     [
       "a message right after the hello of another cluster",

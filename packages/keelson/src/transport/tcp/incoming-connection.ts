@@ -55,7 +55,7 @@ export class IncomingConnection implements FrameHandler {
   constructor(context: TcpContext, owner: IncomingConnectionOwner, connection: Connection) {
     this.#context = context;
     this.#owner = owner;
-    this.#connection = context.frameConnection(connection, this);
+    this.#connection = context.frameAccepted(connection, this);
     this.#connection.setDeadline(context.limits.handshakeTimeoutMs, "handshake");
   }
 
@@ -67,6 +67,11 @@ export class IncomingConnection implements FrameHandler {
   /** The address that the connection comes from, for logs. */
   get peer(): string {
     return this.#connection.peer;
+  }
+
+  /** Whether the peer has come past TLS and the proof of the secret, where there is any. */
+  get hasSpoken(): boolean {
+    return this.#connection.hasSpoken;
   }
 
   closeWithGoodbye(reason: string): void {
@@ -89,6 +94,8 @@ export class IncomingConnection implements FrameHandler {
     if (this.#state === "established") {
       host.log("info", `${String(this.#id)} hung up: ${reason}`, { peer: this.#id, reason });
     }
+    const { refusal } = this.#connection;
+    if (refusal !== undefined) this.#owner.onRefused(this, `refused ${this.peer}: ${refusal}`);
     this.#state = "closed";
     this.#owner.onClosed(this);
   }
@@ -107,14 +114,20 @@ export class IncomingConnection implements FrameHandler {
 
   #onHello(hello: Hello): void {
     const { host } = this.#context;
-    const refusal = refusalOf(hello, host);
+    const refusal = this.#refusalOfImpostor(hello) ?? refusalOf(hello, host);
     if (refusal !== null) this.#refuse(refusal, hello);
     else if (host.clusterId() === null) this.#adoptCluster(hello);
     else this.#sendWelcome(hello);
   }
 
+  /** The first check of all: a node may only say that it is the one in its certificate. */
+  #refusalOfImpostor({ from, clusterId }: Hello | Inquiry): Refusal | null {
+    const reason = this.#context.security.refusalOf(this.#connection.certificate, from.id, clusterId);
+    return reason === null ? null : refusalOfStranger(reason);
+  }
+
   #onInquiry(inquiry: Inquiry): void {
-    const refusal = refusalOfInquiry(inquiry, this.#context.host);
+    const refusal = this.#refusalOfImpostor(inquiry) ?? refusalOfInquiry(inquiry, this.#context.host);
     if (refusal !== null) {
       // If the node that asks is told the reason, it logs it itself while it goes on asking, so this node's
       // log needs no line for each question.

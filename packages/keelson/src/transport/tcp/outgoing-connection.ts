@@ -45,6 +45,8 @@ export class OutgoingConnection implements FrameHandler {
   #state: "idle" | "waiting" | "dialing" | "ready" | "closed" = "idle";
   /** Not null in "dialing" and "ready". */
   #connection: FramedConnection | null = null;
+  /** Whether this end has sent its hello on the connection. */
+  #isOpened = false;
   /** The timer of the next attempt. Not null in "waiting". */
   #timer: Timer | null = null;
   /** Whether a microtask that writes the queue is planned. */
@@ -130,6 +132,14 @@ export class OutgoingConnection implements FrameHandler {
     const { host, limits, address } = this.#context;
     const clusterId = host.clusterId();
     if (clusterId === null || this.#connection === null) return;
+    // Before anything is sent: a hello tells the cluster's id.
+    const { certificate } = this.#connection;
+    const refusal = this.#context.security.refusalOf(certificate, this.#peerId, clusterId);
+    if (refusal !== null) {
+      this.#connection.destroy(refusal);
+      return;
+    }
+    this.#isOpened = true;
     this.#connection.setDeadline(limits.handshakeTimeoutMs, "answer to the handshake");
     this.#connection.sendControl(helloOf(host, clusterId, address, this.#peerId));
   }
@@ -152,11 +162,12 @@ export class OutgoingConnection implements FrameHandler {
     this.#connection = null;
     this.#queue.clear();
     if (this.#state === "closed") return;
+    const wasUnanswered = this.#state === "dialing" && this.#isOpened;
     // After a connection that worked, begin a new round with the likeliest address.
     if (this.#state === "ready") this.#untriedAddresses = [];
     this.#state = "waiting";
     const { environment } = this.#context.host;
-    this.#logFailure(reason);
+    this.#logFailure(wasUnanswered && HUNG_UP.test(reason) ? `${reason} ${UNANSWERED}` : reason);
     const waitMs = this.#untriedAddresses.length > 0 ? 0 : this.#backoff.failed(environment.now());
     this.#timer = environment.setTimer(waitMs, () => {
       this.#dialNext();
@@ -175,7 +186,8 @@ export class OutgoingConnection implements FrameHandler {
     this.#state = "dialing";
     if (this.#untriedAddresses.length === 0) this.#untriedAddresses = [...this.#addresses];
     this.#address = this.#untriedAddresses.shift() ?? this.#address;
-    this.#connection = this.#context.frameConnection(host.environment.network.connect(this.#address), this);
+    this.#isOpened = false;
+    this.#connection = this.#context.dial(this.#address, this);
     this.#connection.setDeadline(limits.connectTimeoutMs, "connection");
   }
 
@@ -243,6 +255,11 @@ export class OutgoingConnection implements FrameHandler {
     this.#context.host.log("warn", text, { peer: this.#peerId, address, reason });
   }
 }
+
+/** The reasons of a connection that the peer closed without giving one. */
+const HUNG_UP = /closed by the peer|ECONNRESET/;
+/** A node refuses a peer with a wrong certificate or secret without a word. */
+const UNANSWERED = "before it answered the handshake; its own log may say why";
 
 /**
  * The most different failures that are logged in one outage, each once. It bounds what a peer that gives ever

@@ -51,6 +51,8 @@ export interface TcpLimits {
   readonly backoffMinMs: number;
   /** The longest delay before any attempt to reconnect. Default 1,000. */
   readonly backoffMaxMs: number;
+  /** How often the files of `tls` and `secret` are read again. Default 10,000. */
+  readonly reloadMs: number;
 }
 
 /** The limits where none are given; each is explained at `TcpLimits`. */
@@ -64,6 +66,7 @@ export const DEFAULT_TCP_LIMITS: TcpLimits = {
   idleMs: 5_000,
   backoffMinMs: 20,
   backoffMaxMs: 1_000,
+  reloadMs: 10_000,
 };
 
 /** Any of the limits. One that is left out or undefined has its default. */

@@ -12,10 +12,11 @@ import { FramedConnection, type FrameHandler } from "./framed-connection.ts";
 import { IncomingConnection, type IncomingConnectionOwner } from "./incoming-connection.ts";
 import { OutgoingConnection } from "./outgoing-connection.ts";
 import type { TcpContext } from "./tcp-context.ts";
+import { PeerSecurity, type PeerSecurityOptions } from "./peer-security.ts";
 import { type GivenTcpLimits, tcpLimitsOf, type TcpLimits } from "./tcp-limits.ts";
 
 /** Where a node listens, where other nodes reach it, and its limits. */
-export interface TcpOptions extends GivenTcpLimits {
+export interface TcpOptions extends GivenTcpLimits, PeerSecurityOptions {
   /** Where to accept connections: "host:port". With port 0, the system chooses a free port. */
   readonly listen: string;
   /**
@@ -27,13 +28,16 @@ export interface TcpOptions extends GivenTcpLimits {
 
 /**
  * Carries messages over TCP. Each node opens one connection to each peer, sends its messages on it, and
- * receives the peer's messages on the one that the peer opened. Nothing is encrypted or authenticated, so use
- * it only on a network that you trust.
+ * receives the peer's messages on the one that the peer opened. Without `tls` and `secret`, nothing is
+ * encrypted or authenticated: whoever reaches the port can read and change everything.
  *
  * @throws InvalidOptionError an address or a limit is not valid
  *
  * @example
- * const transport = tcp({ listen: "127.0.0.1:7001" });
+ * const transport = tcp({
+ *   listen: "127.0.0.1:7001",
+ *   tls: { key: { file: "n1.key" }, cert: { file: "n1.pem" }, ca: { file: "ca.pem" } },
+ * });
  */
 export function tcp(options: TcpOptions): Transport {
   return new TcpTransport(options);
@@ -45,6 +49,7 @@ class TcpTransport implements Transport, IncomingConnectionOwner {
   /** The option `advertise`; null: not given. */
   readonly #advertise: string | null;
   readonly #limits: TcpLimits;
+  readonly #security: PeerSecurity;
   /** "new" until `start`, "closed" from `close` on. A transport can't be started again. */
   #state: "new" | "started" | "closed" = "new";
   /** The promise of `start`, for `close` to wait for. */
@@ -90,6 +95,7 @@ class TcpTransport implements Transport, IncomingConnectionOwner {
     this.#listenAt = options.listen;
     this.#advertise = options.advertise ?? null;
     this.#limits = tcpLimitsOf(options);
+    this.#security = new PeerSecurity(options, this.#limits.reloadMs);
   }
 
   get address(): string {
@@ -106,25 +112,31 @@ class TcpTransport implements Transport, IncomingConnectionOwner {
   async #start(host: TransportHost): Promise<void> {
     checkSelf(host);
     this.#adoption = new ClusterAdoption(host);
-    const listener = await this.#listen(host);
+    await this.#security.start(host);
+    if (this.#isClosed()) throw new ClosedError();
+    const listener = await this.#listen();
     this.#listener = listener;
+    if (listener.isExposed && this.#security.isOpen) host.log("warn", exposedText(listener.address));
     // `close` was called meanwhile. It waits for this promise, and then closes the listener.
     if (this.#isClosed()) throw new ClosedError();
     this.#context = {
       host,
       limits: this.#limits,
       address: this.address,
-      frameConnection: (connection, handler) => this.#frameConnection(host, connection, handler),
+      security: this.#security,
+      dial: (address, handler) => this.#frame(host, this.#security.network.connect(address), handler, true),
+      frameAccepted: (connection, handler) => this.#frame(host, connection, handler, false),
     };
     this.setPeers(this.#peers);
   }
 
-  async #listen(host: TransportHost): Promise<Listener> {
+  async #listen(): Promise<Listener> {
     try {
-      return await host.environment.network.listen(this.#listenAt, (connection) => {
+      return await this.#security.network.listen(this.#listenAt, (connection) => {
         this.#accept(connection);
       });
     } catch (error) {
+      await this.#security.close();
       const code = error instanceof Error && "code" in error ? String(error.code) : "";
       const text = `can't listen at ${this.#listenAt}: ${LISTEN_ADVICE[code] ?? textOfThrown(error)}`;
       throw new ListenFailedError(text, { cause: error });
@@ -211,6 +223,7 @@ class TcpTransport implements Transport, IncomingConnectionOwner {
       // The caller of `start` got this error.
     }
     await this.#listener?.close();
+    await this.#security.close();
     if (this.#openConnections === 0) return;
     await new Promise<void>((resolve) => {
       this.#onAllClosed = resolve;
@@ -302,21 +315,30 @@ class TcpTransport implements Transport, IncomingConnectionOwner {
   #makeRoomFor(host: string): void {
     const { pendingHandshakesMax, pendingHandshakesPerHostMax } = this.#limits;
     const ofHost = [...this.#pending].filter(({ peer }) => hostOf(peer) === host);
-    const evicted =
+    const candidates =
       ofHost.length >= pendingHandshakesPerHostMax
-        ? ofHost[0]
+        ? ofHost
         : this.#pending.size >= pendingHandshakesMax
-          ? [...this.#pending][0]
-          : undefined;
+          ? [...this.#pending]
+          : [];
+    const [oldest] = candidates;
+    // Where something has to be proved before the first frame, a peer that has sent one is no stranger.
+    const stranger = this.#security.isOpen ? oldest : candidates.find(({ hasSpoken }) => !hasSpoken);
+    const evicted = stranger ?? oldest;
     if (evicted === undefined) return;
     this.#leave(evicted);
     evicted.destroy("it did not complete its handshake before others needed its place");
   }
 
   /** Wraps a connection, and counts it until it is closed. */
-  #frameConnection(host: TransportHost, connection: Connection, handler: FrameHandler): FramedConnection {
+  #frame(
+    host: TransportHost,
+    connection: Connection,
+    handler: FrameHandler,
+    isDialer: boolean,
+  ): FramedConnection {
     this.#openConnections++;
-    return new FramedConnection(connection, host.environment, {
+    return new FramedConnection(this.#security.wrap(connection, isDialer), host.environment, {
       onOpen: () => handler.onOpen?.(),
       onFrame: (frame) => {
         handler.onFrame(frame);
@@ -334,6 +356,15 @@ class TcpTransport implements Transport, IncomingConnectionOwner {
   #isClosed(): boolean {
     return this.#state === "closed";
   }
+}
+
+/** The warning of a node that is in reach of strangers. */
+function exposedText(address: string): string {
+  return (
+    `other machines can reach the port for other nodes, ${address}, and neither TLS nor a shared secret protects it: ` +
+    "whoever reaches it can read and change everything. Give all nodes certificates or a secret, or see to it that " +
+    "only nodes can reach it"
+  );
 }
 
 /** The host of "host:port". */

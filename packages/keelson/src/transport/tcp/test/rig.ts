@@ -8,8 +8,7 @@ import { type SimulatedWorld, simulatedWorld } from "../../../environment/simula
 import { nodeEnvironment } from "../../../environment/node/node-environment.ts";
 import { TestNode, vote } from "../../../testing/suites/transport/test-node.ts";
 import type { TransportRig } from "../../../testing/suites/transport/transport-rig.ts";
-import type { TcpLimits } from "../tcp-limits.ts";
-import { tcp } from "../tcp-transport.ts";
+import { tcp, type TcpOptions } from "../tcp-transport.ts";
 
 export async function sleep(ms: number): Promise<void> {
   await new Promise((resolve) => setTimeout(resolve, ms));
@@ -17,13 +16,14 @@ export async function sleep(ms: number): Promise<void> {
 
 /**
  * Transports on real sockets. The system chooses a node's port; the node's next transport gets the same one.
+ * `options` gives each node's further options.
  */
-export function loopbackRig(): TransportRig {
+export function loopbackRig(options: (node: string) => Partial<TcpOptions> = () => ({})): TransportRig {
   const addresses = new Map<string, string>();
   return {
     environment: () => nodeEnvironment(),
     transport(node) {
-      const transport = tcp({ listen: addresses.get(node) ?? "127.0.0.1:0" });
+      const transport = tcp({ listen: addresses.get(node) ?? "127.0.0.1:0", ...options(node) });
       return new Proxy(transport, {
         get(target, key) {
           if (key === "address") addresses.set(node, target.address);
@@ -49,14 +49,14 @@ export interface SimulatedRig extends TransportRig {
   readonly world: SimulatedWorld;
 }
 
-/** `limits` apply to all of its transports. */
-export function simulatedRig(seed = 1, limits: Partial<TcpLimits> = {}): SimulatedRig {
+/** `options` apply to all of its transports. */
+export function simulatedRig(seed = 1, options: Partial<TcpOptions> = {}): SimulatedRig {
   const world = simulatedWorld({ seed });
   world.network.setEveryLink({ delayMinMs: 0.1, delayMaxMs: 2, splitProbability: 0.1 });
   return {
     world,
     environment: (node) => world.environment(node),
-    transport: (node) => tcp({ listen: `${node}:7000`, ...limits }),
+    transport: (node) => tcp({ listen: `${node}:7000`, ...options }),
     async until(condition, what) {
       for (let ms = 0; !condition(); ms++) {
         if (ms === 60_000) throw new Error(`${what} did not come about`);
