@@ -55,6 +55,18 @@ describe("the flags of serve", () => {
     expect(() => who("--admin-token-file", "")).toThrow(UsageError);
   });
 
+  it("protect the connections between nodes by certificates, by a secret, or by both", () => {
+    const secured = (...more: string[]): unknown => parseServeOptions([...args(), ...more])?.peerSecurity;
+    const tls = ["--peer-tls-cert", "c", "--peer-tls-key", "k", "--peer-tls-ca", "a"];
+    const files = { cert: { file: "c" }, key: { file: "k" }, ca: { file: "a" } };
+    expect(secured()).toBeUndefined();
+    expect(secured("--peer-secret-file", "s")).toEqual({ secret: { file: "s" } });
+    expect(secured(...tls)).toEqual({ tls: files });
+    expect(secured(...tls, "--peer-secret-file", "s")).toEqual({ tls: files, secret: { file: "s" } });
+    expect(() => secured(...tls.slice(2))).toThrow("belong together: give all three");
+    expect(() => secured("--peer-secret-file", "")).toThrow("--peer-secret-file is missing its file");
+  });
+
   it("can make the node forward writes to the leader", () => {
     const { forward } = parseServeOptions([...args(), "--forward"]) ?? {};
     expect(forward).toBe(true);
@@ -173,7 +185,11 @@ describe("the flags of serve", () => {
 
 describe("the flags of demo", () => {
   it("have defaults", () => {
-    expect(parseDemoOptions([])).toEqual({ data: "./data", raftPort: 7001, linePort: 8001, httpPort: 9001 });
+    expect(parseDemoOptions([])).toEqual({
+      data: "./data",
+      ...{ raftPort: 7001, linePort: 8001, httpPort: 9001 },
+      ...{ peerSecretFile: null, peerTls: null },
+    });
   });
 
   it.each([
@@ -181,6 +197,7 @@ describe("the flags of demo", () => {
     [["--raft-port", "65534"], '--raft-port "65534" is not a port from 1 to 65533'],
     [["--raft-port", "8003"], "the ports overlap: each of the three takes 3 in a row"],
     [["--data", ""], "--data is empty"],
+    [["--peer-tls", ""], "--peer-tls is empty"],
   ])("refuse %j and say what is wrong", (flags, message) => {
     expect(() => parseDemoOptions(flags)).toThrow(new UsageError(message));
   });

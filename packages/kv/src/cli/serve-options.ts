@@ -4,6 +4,7 @@ import { DEFAULT_SNAPSHOT_POLICY } from "keelson";
 import { TOKEN_FILE_VARIABLE } from "../shared/admin-token.ts";
 import { formatAddress, isReachable, parseAddress, type Address } from "../shared/addresses.ts";
 import { nodesIn } from "./arguments.ts";
+import { PEER_FLAGS, PEER_HELP, peerSecurityIn } from "./peer-options.ts";
 import type { ServerSettings, SnapshotSettings } from "../server/server-settings.ts";
 import { UsageError } from "../shared/errors.ts";
 
@@ -58,7 +59,7 @@ same command again. Addresses are HOST:PORT.
                          only programs on the node's own machine may (default: what the environment variable
                          ${TOKEN_FILE_VARIABLE} names, if it is set)
   --admin-open           without a token, let everyone do so who can reach the HTTP port
-  --snapshot-every N     entries between two snapshots (default: ${DEFAULT_SNAPSHOT_POLICY.everyEntries})
+${PEER_HELP}  --snapshot-every N     entries between two snapshots (default: ${DEFAULT_SNAPSHOT_POLICY.everyEntries})
   --snapshot-every-bytes N
                          bytes of log between two, if they come to that sooner (default: ${DEFAULT_SNAPSHOT_POLICY.everyBytes})
   --snapshot-keep N      entries kept in the log before a snapshot, for nodes that lag behind a little
@@ -88,6 +89,7 @@ const FLAGS = {
   forward: { type: "boolean", default: false },
   "admin-token-file": { type: "string" },
   "admin-open": { type: "boolean", default: false },
+  ...PEER_FLAGS,
   "snapshot-every": { type: "string" },
   "snapshot-every-bytes": { type: "string" },
   "snapshot-keep": { type: "string" },
@@ -124,6 +126,7 @@ export function parseServeOptions(args: readonly string[]): ServeOptions | null 
       ...numberIn(values, "snapshot-fetch-rate", "fetchBytesPerSecond", 1),
     },
     ...adminIn(values),
+    ...peerSecurityIn(values),
     logLevel: logLevelOf(values["log-level"]),
   };
 }

@@ -236,7 +236,8 @@ function logOf({ data }: ServerSettings, onLog: LogFunction): LogStore {
   return wal(dataDirectory(data).log, { onLog });
 }
 
-function transportOf({ listen, address }: ServerSettings): Transport {
+function transportOf({ listen, address, peerSecurity }: ServerSettings): Transport {
   const bound = formatAddress(listen);
-  return tcp(address === bound ? { listen: bound } : { listen: bound, advertise: address });
+  const advertise = address === bound ? {} : { advertise: address };
+  return tcp({ listen: bound, ...advertise, ...peerSecurity });
 }

@@ -1,4 +1,5 @@
 /** What a node of the server needs to know to start. `keelson serve` makes it from the command line. */
+import type { PeerSecurityOptions } from "keelson/transport/tcp";
 import type { Address } from "../shared/addresses.ts";
 
 /** The settings of one node. */
@@ -44,6 +45,8 @@ export interface ServerSettings {
   readonly adminTokenFile: string | null;
   /** Counts only without a token: anyone may operate the cluster, not only programs on this machine. */
   readonly adminOpen: boolean;
+  /** How the connections between nodes are protected. Default: not at all. */
+  readonly peerSecurity?: PeerSecurityOptions | undefined;
 }
 
 /**

@@ -57,6 +57,7 @@ export class DemoNode {
     addresses: { raft: string; line: string; http: string },
     directory: string,
     peers: string,
+    peerFlags: readonly string[],
   ) {
     this.id = id;
     this.raft = addresses.raft;
@@ -65,7 +66,7 @@ export class DemoNode {
     this.directory = directory;
     this.#serveArgs = [
       ...["serve", "--id", id, "--peers", peers, "--data", directory],
-      ...["--line", this.line, "--http", this.http],
+      ...["--line", this.line, "--http", this.http, ...peerFlags],
     ];
   }
 
@@ -171,7 +172,8 @@ export class DemoNode {
 }
 
 /** The nodes n1, n2, ... on consecutive ports. */
-export function demoNodes({ data, raftPort, linePort, httpPort }: DemoOptions): DemoNode[] {
+export function demoNodes(options: DemoOptions): DemoNode[] {
+  const { data, raftPort, linePort, httpPort } = options;
   const numbers = Array.from({ length: DEMO_NODES }, (_, at) => at);
   const peers = numbers.map((at) => `n${at + 1}=${HOST}:${raftPort + at}`).join(",");
   return numbers.map((at) => {
@@ -181,8 +183,20 @@ export function demoNodes({ data, raftPort, linePort, httpPort }: DemoOptions): 
       line: `${HOST}:${linePort + at}`,
       http: `${HOST}:${httpPort + at}`,
     };
-    return new DemoNode(id, addresses, path.join(data, id), peers);
+    return new DemoNode(id, addresses, path.join(data, id), peers, peerFlagsOf(id, options));
   });
+}
+
+/** The flags of `serve` that protect the connections between nodes. */
+function peerFlagsOf(id: string, { peerSecretFile, peerTls }: DemoOptions): string[] {
+  const flags = peerSecretFile === null ? [] : ["--peer-secret-file", peerSecretFile];
+  if (peerTls === null) return flags;
+  const file = (name: string): string => path.join(peerTls, name);
+  return [
+    ...flags,
+    ...["--peer-tls-cert", file(`${id}.pem`), "--peer-tls-key", file(`${id}.key`)],
+    ...["--peer-tls-ca", file("ca.pem")],
+  ];
 }
 
 /** The program's entry point beside this file: main.ts in the source, main.js in the build. */
