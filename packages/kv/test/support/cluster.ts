@@ -29,6 +29,8 @@ interface Node {
 export interface ClusterOptions {
   /** Proxies between the nodes. Default: none. */
   readonly network?: ProxyNetwork;
+  /** Further flags of `serve` for a node. `directory`: of the cluster, for files. Default: none. */
+  readonly flags?: (id: string, directory: string) => readonly string[];
 }
 
 /** Three nodes as real processes on real disks. */
@@ -41,7 +43,7 @@ export class Cluster {
     this.nodes = nodes;
   }
 
-  static async create({ network }: ClusterOptions = {}): Promise<Cluster> {
+  static async create({ network, flags = () => [] }: ClusterOptions = {}): Promise<Cluster> {
     const directory = mkdtempSync(path.join(tmpdir(), "keelson-cluster-"));
     const ports = await freePorts(12);
     const ids = ["n1", "n2", "n3"];
@@ -57,7 +59,7 @@ export class Cluster {
       const data = path.join(directory, id);
       const args = [
         ...["serve", "--id", id, "--peers", peers.join(","), "--data", data],
-        ...["--line", line, "--http", http, "--listen", at(place)],
+        ...["--line", line, "--http", http, "--listen", at(place), ...flags(id, directory)],
       ];
       return { id, line, http, raft: at(place), args, process: null };
     });
