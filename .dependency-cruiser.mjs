@@ -36,16 +36,18 @@ const KV_FOLDERS = {
   leveldb: [],
   store: ["leveldb"],
   node: ["store"],
-  http: ["shared", "store", "node"],
-  line: ["shared", "store", "node"],
+  access: ["shared"],
+  tls: ["shared"],
+  http: ["shared", "store", "node", "access", "tls"],
+  line: ["shared", "store", "node", "access", "tls"],
   // The client writes requests in the syntax that the server reads (http/request-syntax.ts).
-  client: ["shared", "http"],
-  server: ["shared", "store", "node", "http", "line", "client"],
-  cli: ["shared", "store", "node", "client", "server"],
+  client: ["shared", "access", "http"],
+  server: ["shared", "store", "node", "access", "tls", "http", "line", "client"],
+  cli: ["shared", "store", "node", "access", "client", "server"],
 };
 /** The only files of a folder that other folders may import. */
 const KV_ENTRIES = {
-  http: ["http-server", "admin-access", "request-syntax"],
+  http: ["http-server", "request-syntax"],
   line: ["line-server"],
   node: ["kv-node", "removal-watch", "data-directory"],
   server: ["kv-server", "server-settings", "join"],

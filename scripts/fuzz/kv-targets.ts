@@ -100,6 +100,8 @@ function readLines(chunks: readonly Uint8Array[]) {
     // The message is sent as one line of an answer.
     if (command.type === "invalid")
       expectThat(!/[\r\n\0]/.test(command.reason), `a reason that breaks a line: ${shown(command.reason)}`);
+    else if (command.type === "auth")
+      expectThat(/^[^ ]+$/.test(command.token), "a token that no line can name");
     else expectThat(command.key.length > 0 && !command.key.includes(0x20), "a key that no line can name");
     return command;
   });

@@ -11,6 +11,7 @@ export {
   type KvValue,
   type KvWriteOptions,
 } from "./client/kv-client.ts";
+export type { ClientTls as KvClientTls } from "./client/sender.ts";
 export {
   KEY_BYTES_MAX,
   VALUE_BYTES_MAX,

@@ -11,6 +11,8 @@ enableCompileCache();
 /** Exit codes by the convention of shells. */
 const FAILED = 1;
 const MISUSED = 2;
+/** New files get the mode 0600, and new directories 0700. */
+const OTHERS_MAY_NOTHING = 0o077;
 
 /** A command of the program. */
 interface Command {
@@ -54,6 +56,14 @@ const COMMANDS: Readonly<Record<string, Command>> = {
   move: adminCommand("move", "give a member another address"),
   transfer: adminCommand("transfer", "hand leadership to another node"),
   snapshot: adminCommand("snapshot", "have a node take a snapshot now"),
+  token: {
+    summary: "make a token for clients, with a role",
+    async run(args) {
+      const { parseTokenOptions, token, TOKEN_HELP } = await import("./cli/token.ts");
+      const options = parseTokenOptions(args);
+      return options === null ? help(TOKEN_HELP) : token(options, print);
+    },
+  },
   backup: {
     summary: "keep all keys and values in a file",
     async run(args) {
@@ -168,6 +178,10 @@ for (const stream of [process.stdout, process.stderr]) {
     if (error.code !== "EPIPE") throw error;
   });
 }
+
+// Logs, data, backups and tokens are for the user who runs this program. The umask also covers the files that
+// LevelDB makes.
+process.umask(OTHERS_MAY_NOTHING);
 
 const args = process.argv.slice(2);
 try {

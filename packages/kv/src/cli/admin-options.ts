@@ -1,8 +1,16 @@
 /** The command lines of the commands that ask a running cluster: help, flags, parsing. */
 import { parseAddress } from "../shared/addresses.ts";
-import { TOKEN_FILE_VARIABLE } from "../shared/admin-token.ts";
 import { UsageError } from "../shared/errors.ts";
-import { nodesIn, parseCommand, positionalsOf, URL_DEFAULT } from "./arguments.ts";
+import {
+  CONNECTION_FLAGS,
+  CONNECTION_HELP,
+  connectionIn,
+  parseCommand,
+  positionalsOf,
+  URL_DEFAULT,
+  urlsIn,
+  type ConnectionFiles,
+} from "./arguments.ts";
 
 /** The commands, in the order of the help. */
 export const ADMIN_COMMANDS = [
@@ -26,11 +34,7 @@ const SECONDS_MAX = 86_400;
 const COMMON_HELP = `  --url URL,...       nodes to ask, by their HTTP addresses (default: ${URL_DEFAULT}); any will do,
                       what only the leader can do is asked of the leader
   --json              print the answer as JSON
-`;
-const TOKEN_HELP = `  --admin-token-file FILE
-                      send the token in FILE, for nodes that were started with --admin-token-file (default: what
-                      the environment variable ${TOKEN_FILE_VARIABLE} names, if it is set)
-`;
+${CONNECTION_HELP}`;
 const TIMEOUT_HELP = `  --timeout SECONDS   give up after this long (default: ${SECONDS_DEFAULT}); what was begun may still go on
 `;
 const END_HELP = `  --help              this text
@@ -56,45 +60,45 @@ with keelson serve --join, it does all this by itself. The ID must be new: one t
 node that may come back.
 
   --learner           leave it a learner: it gets the log, serves reads, and has no vote
-${COMMON_HELP}${TOKEN_HELP}${TIMEOUT_HELP}${END_HELP}`,
+${COMMON_HELP}${TIMEOUT_HELP}${END_HELP}`,
   remove: `Usage: keelson remove ID [ID...] [--url URL,...] [--timeout SECONDS] [--json]
 
 Removes members, voters or learners, in one step; the leader too, which then hands over. Stop their processes
 afterwards. Their IDs should not be used again.
 
-${COMMON_HELP}${TOKEN_HELP}${TIMEOUT_HELP}${END_HELP}`,
+${COMMON_HELP}${TIMEOUT_HELP}${END_HELP}`,
   promote: `Usage: keelson promote ID [ID...] [--url URL,...] [--timeout SECONDS] [--json]
 
 Makes voters of learners, once they have caught up.
 
-${COMMON_HELP}${TOKEN_HELP}${TIMEOUT_HELP}${END_HELP}`,
+${COMMON_HELP}${TIMEOUT_HELP}${END_HELP}`,
   demote: `Usage: keelson demote ID [ID...] [--url URL,...] [--timeout SECONDS] [--json]
 
 Makes learners of voters: they keep getting the log, and lose their vote.
 
-${COMMON_HELP}${TOKEN_HELP}${TIMEOUT_HELP}${END_HELP}`,
+${COMMON_HELP}${TIMEOUT_HELP}${END_HELP}`,
   move: `Usage: keelson move ID ADDRESS [--url URL,...] [--timeout SECONDS] [--json]
 
 Tells the members that they reach the member ID at ADDRESS (HOST:PORT) from now on. Start its process there before
 or afterwards, on the directory that it has: until it is there, it is reached where it was.
 
-${COMMON_HELP}${TOKEN_HELP}${TIMEOUT_HELP}${END_HELP}`,
+${COMMON_HELP}${TIMEOUT_HELP}${END_HELP}`,
   transfer: `Usage: keelson transfer [ID] [--url URL,...] [--json]
 
 Has the leader hand over to ID, or to the voter with the most complete log. Writes are refused for the moment that
 this takes (surely not done, so clients repeat them).
 
-${COMMON_HELP}${TOKEN_HELP}${END_HELP}`,
+${COMMON_HELP}${END_HELP}`,
   snapshot: `Usage: keelson snapshot [--url URL] [--timeout SECONDS] [--json]
 
 Has the node take a snapshot of its state now, and forget the log that it covers but for the last entries. Nodes do
 so by themselves from time to time (keelson serve --snapshot-every). Writes go on meanwhile.
 
-${COMMON_HELP}${TOKEN_HELP}${TIMEOUT_HELP}${END_HELP}`,
+${COMMON_HELP}${TIMEOUT_HELP}${END_HELP}`,
 };
 
 /** A parsed command line. */
-export interface AdminOptions {
+export interface AdminOptions extends ConnectionFiles {
   readonly command: AdminCommand;
   /** The arguments that are no flags; their number is right for the command. */
   readonly positionals: readonly string[];
@@ -105,8 +109,6 @@ export interface AdminOptions {
   /** `add` only: don't make the new member a voter. */
   readonly learner: boolean;
   readonly timeoutMs: number;
-  /** The file with the token to send. undefined: not given on the command line. */
-  readonly tokenFile: string | undefined;
 }
 
 /** @returns null if the help was asked for */
@@ -114,32 +116,25 @@ export function parseAdminOptions(command: AdminCommand, args: readonly string[]
   const changes = command !== "status" && command !== "members";
   const takesTime = changes && command !== "transfer";
   const { values, positionals } = parseCommand(args, {
-    url: { type: "string", default: URL_DEFAULT },
+    url: { type: "string" },
+    ...CONNECTION_FLAGS,
     json: { type: "boolean", default: false },
     ...(takesTime ? { timeout: { type: "string", default: String(SECONDS_DEFAULT) } } : {}),
-    ...(changes ? { "admin-token-file": { type: "string" } } : {}),
     ...(command === "add" ? { learner: { type: "boolean", default: false } } : {}),
   });
   if (values.help) return null;
   checkPositionals(command, positionals);
   // `parseCommand` was given these flags only for some commands, which its type can't express.
-  const {
-    timeout,
-    learner,
-    "admin-token-file": tokenFile,
-  } = values as {
-    readonly timeout?: string;
-    readonly learner?: boolean;
-    readonly "admin-token-file"?: string;
-  };
+  const { timeout, learner } = values as { readonly timeout?: string; readonly learner?: boolean };
+  const connection = connectionIn(values);
   return {
     command,
     positionals,
-    nodes: nodesIn(values.url),
+    nodes: urlsIn(values.url, connection),
     json: values.json,
     learner: learner ?? false,
     timeoutMs: secondsIn(timeout ?? String(SECONDS_DEFAULT)) * 1000,
-    tokenFile,
+    ...connection,
   };
 }
 

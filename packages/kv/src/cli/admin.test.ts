@@ -234,7 +234,11 @@ describe("the commands that ask a cluster", () => {
     ["remove", [], "ID is missing"],
     ["transfer", ["n1", "n2"], '"n2" is one word too many'],
     ["promote", ["n1", "--timeout", "soon"], '--timeout "soon" is not a number of seconds from 1 to 86400'],
-    ["members", ["--url", "n1"], '--url: "n1" is not http://HOST:PORT, such as http://127.0.0.1:9001'],
+    [
+      "members",
+      ["--url", "n1"],
+      '--url: "n1" is not http://HOST:PORT or https://HOST:PORT, such as http://127.0.0.1:9001',
+    ],
   ] as const)("refuse %s %j and say what is wrong", (command, args, message) => {
     expect(() => parseAdminOptions(command, args)).toThrow(new UsageError(message));
   });

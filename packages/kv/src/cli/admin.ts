@@ -2,10 +2,10 @@
 import { AdminClient, type Members } from "../client/admin-client.ts";
 import { KvClientError } from "../client/client-error.ts";
 import { progressOf, reachGoal, silenceOf } from "../client/membership-goal.ts";
-import { tokenToSend } from "../shared/admin-token.ts";
 import { StartError } from "../shared/errors.ts";
 import { count, formatBytes } from "../shared/format.ts";
 import type { AdminOptions } from "./admin-options.ts";
+import { readCredentials } from "./arguments.ts";
 import { goalOf } from "./member-goals.ts";
 import { columns } from "./terminal.ts";
 import { WaitNotice } from "./wait-notice.ts";
@@ -16,11 +16,14 @@ import { WaitNotice } from "./wait-notice.ts";
  * @throws StartError the cluster refused, or was not reached
  */
 export async function runAdminCommand(options: AdminOptions, print: (line: string) => void): Promise<number> {
-  const token = await tokenToSend(options.tokenFile);
+  const credentials = await readCredentials(options);
   const notice = new WaitNotice();
   const waiting = new Waiting(notice);
-  const client = new AdminClient(options.nodes, token, (text) => {
-    waiting.forNode(text);
+  const client = new AdminClient(options.nodes, {
+    ...credentials,
+    onWait: (text) => {
+      waiting.forNode(text);
+    },
   });
   try {
     await run(options, client, waiting, (line) => {

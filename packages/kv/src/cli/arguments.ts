@@ -1,7 +1,10 @@
 /** Parsing that several commands share. */
 import { parseArgs, type ParseArgsConfig } from "node:util";
+import { TOKEN_FILE_VARIABLE, tokenFileIn, tokenToSend } from "../access/token-file.ts";
+import type { ClientTls } from "../client/sender.ts";
 import { parseAddress } from "../shared/addresses.ts";
 import { UsageError } from "../shared/errors.ts";
+import { readFileOf } from "../shared/secret-file.ts";
 
 /** The address that commands ask if `--url` is absent: the first node of `keelson demo`. */
 export const URL_DEFAULT = "http://127.0.0.1:9001";
@@ -53,18 +56,101 @@ export function positionalsOf<const Names extends readonly string[]>(
 }
 
 /**
- * The nodes that the value of `--url` names: "host:port" or "http://host:port", separated by commas. Returns
- * them as "host:port".
+ * The nodes that the value of `--url` names: "host:port", "http://host:port" or "https://host:port", separated
+ * by commas. Returns them as "host:port", and those with TLS as "https://host:port". `usesTls`: what is meant
+ * without a scheme; then a node without TLS is refused.
  */
-export function nodesIn(text: string, flag = "--url"): string[] {
+export function nodesIn(text: string, flag = "--url", usesTls = false): string[] {
   return text.split(",").map((part) => {
-    const address = part
-      .trim()
-      .replace(/^http:\/\//, "")
-      .replace(/\/$/, "");
+    const [, scheme, address = ""] = /^(?:(https?):\/\/)?(.*?)\/?$/.exec(part.trim()) ?? [];
     if (parseAddress(address) === null) {
-      throw new UsageError(`${flag}: "${part}" is not http://HOST:PORT, such as http://127.0.0.1:9001`);
+      throw new UsageError(
+        `${flag}: "${part}" is not http://HOST:PORT or https://HOST:PORT, such as http://127.0.0.1:9001`,
+      );
     }
-    return address;
+    if (scheme === "http" && usesTls)
+      throw new UsageError(
+        `${flag}: "${part}" is without TLS; leave the flags of TLS out, or give https://${address}`,
+      );
+    return scheme === "https" || usesTls ? `https://${address}` : address;
   });
+}
+
+/** The nodes of `--url`, or else the first of `keelson demo`. */
+export function urlsIn(text: string | undefined, files: ConnectionFiles): string[] {
+  return nodesIn(text ?? URL_DEFAULT.replace("http://", ""), "--url", usesTls(files));
+}
+
+/** The flags of every command that asks nodes. */
+export const CONNECTION_FLAGS = {
+  "token-file": { type: "string" },
+  "admin-token-file": { type: "string" },
+  "tls-ca": { type: "string" },
+  "tls-cert": { type: "string" },
+  "tls-key": { type: "string" },
+} as const;
+
+/** The lines of the help for `CONNECTION_FLAGS`. */
+export const CONNECTION_HELP = `  --token-file FILE   send the token in FILE, to the nodes in --url only (default: what the environment variable
+                      ${TOKEN_FILE_VARIABLE} names, if it is set); --admin-token-file is the same
+  --tls-ca FILE       use TLS, and trust the authorities whose certificates are in FILE (default for https://
+                      addresses: those that Node knows)
+  --tls-cert FILE, --tls-key FILE
+                      use TLS, and show this certificate, for nodes that require one
+`;
+
+/** The files by which a command proves who it is, and checks whom it asks. */
+export interface ConnectionFiles {
+  /** undefined: not given on the command line. */
+  readonly tokenFile?: string | undefined;
+  readonly tlsCa?: string | undefined;
+  readonly tlsCert?: string | undefined;
+  readonly tlsKey?: string | undefined;
+}
+
+type ConnectionValues = { readonly [Flag in keyof typeof CONNECTION_FLAGS]?: string | undefined };
+
+/** @throws UsageError the flags don't go together */
+export function connectionIn(values: ConnectionValues): ConnectionFiles {
+  const files = {
+    tokenFile: tokenFileIn(values),
+    tlsCa: values["tls-ca"],
+    tlsCert: values["tls-cert"],
+    tlsKey: values["tls-key"],
+  };
+  if ((files.tlsCert === undefined) !== (files.tlsKey === undefined))
+    throw new UsageError("--tls-cert and --tls-key belong together: give both");
+  return files;
+}
+
+/** Whether a flag of TLS was given. */
+export function usesTls({ tlsCa, tlsCert }: ConnectionFiles): boolean {
+  return tlsCa !== undefined || tlsCert !== undefined;
+}
+
+/** What a client sends to prove who it is, and how it checks nodes. */
+export interface Credentials {
+  readonly token: string | null;
+  readonly tls: ClientTls;
+}
+
+/**
+ * Reads the files.
+ *
+ * @throws StartError one of them can't be read, or a secret is open to others
+ */
+export async function readCredentials(files: ConnectionFiles): Promise<Credentials> {
+  const read = async (
+    file: string | undefined,
+    what: string,
+    isSecret: boolean,
+  ): Promise<string | undefined> => (file === undefined ? undefined : readFileOf(file, what, isSecret));
+  return {
+    token: await tokenToSend(files.tokenFile),
+    tls: {
+      ca: await read(files.tlsCa, "the list of authorities", false),
+      cert: await read(files.tlsCert, "the certificate", false),
+      key: await read(files.tlsKey, "the private key", true),
+    },
+  };
 }

@@ -63,7 +63,10 @@ describe("keelson backup", () => {
   it.each([
     [[], "FILE is missing"],
     [["a", "b"], '"b" is one word too many'],
-    [["a", "--url", "x"], '--url: "x" is not http://HOST:PORT, such as http://127.0.0.1:9001'],
+    [
+      ["a", "--url", "x"],
+      '--url: "x" is not http://HOST:PORT or https://HOST:PORT, such as http://127.0.0.1:9001',
+    ],
   ])("refuses %j and says what is wrong", (args, message) => {
     expect(() => parseBackupOptions(args)).toThrow(new UsageError(message));
   });

@@ -6,9 +6,22 @@ import { Readable } from "node:stream";
 import { pipeline } from "node:stream/promises";
 import { RaftError } from "keelson";
 import { openSnapshotFile } from "keelson/storage/snapshots";
-import { authorization, TOKEN_FILE_VARIABLE, tokenToSend } from "../shared/admin-token.ts";
+import { authorization } from "../access/token-file.ts";
+import { KvClientError } from "../client/client-error.ts";
+import { KnownNodes } from "../client/known-nodes.ts";
+import { Sender } from "../client/sender.ts";
 import { unreachable } from "../client/unreachable.ts";
-import { nodesIn, parseCommand, positionalsOf, URL_DEFAULT } from "./arguments.ts";
+import {
+  CONNECTION_FLAGS,
+  CONNECTION_HELP,
+  connectionIn,
+  parseCommand,
+  positionalsOf,
+  readCredentials,
+  URL_DEFAULT,
+  urlsIn,
+  type ConnectionFiles,
+} from "./arguments.ts";
 import { ProgressLine } from "./progress-line.ts";
 import { withNotice, type WaitNotice } from "./wait-notice.ts";
 import { formatBytes } from "../shared/format.ts";
@@ -23,18 +36,16 @@ export const BACKUP_HELP = `Usage: keelson backup FILE [--url URL,...] [--force]
 Has a node take a snapshot of all keys and values, and keeps it in FILE: everything that was answered before,
 as of one moment. Writes go on meanwhile. The file is checked before it gets its name.
 
-  --url URL,...   nodes to ask, by their HTTP addresses (default: ${URL_DEFAULT}); the first that answers
-                  sends its state: a follower spares the leader the work
-  --force         replace FILE if it is there
-  --admin-token-file FILE
-                  send the token in FILE, for nodes that were started with --admin-token-file (default: what
-                  the environment variable ${TOKEN_FILE_VARIABLE} names, if it is set)
-  --stale         take what the node holds, though it may not have the latest writes: for a node without a leader
-  --help          this text
+  --url URL,...       nodes to ask, by their HTTP addresses (default: ${URL_DEFAULT}); the first that answers
+                      sends its state: a follower spares the leader the work
+  --force             replace FILE if it is there
+${CONNECTION_HELP}  --stale             take what the node holds, though it may not have the latest writes: for a node without a
+                      leader
+  --help              this text
 `;
 
 /** A parsed command line. */
-export interface BackupOptions {
+export interface BackupOptions extends ConnectionFiles {
   readonly file: string;
   /** HTTP addresses of the nodes to ask, "host:port". */
   readonly nodes: readonly string[];
@@ -42,26 +53,25 @@ export interface BackupOptions {
   readonly force: boolean;
   /** Take what a node holds, which may lack the latest writes. */
   readonly stale: boolean;
-  /** The file with the token to send. undefined: not given on the command line. */
-  readonly tokenFile?: string | undefined;
 }
 
 /** @returns null if the help was asked for */
 export function parseBackupOptions(args: readonly string[]): BackupOptions | null {
   const { values, positionals } = parseCommand(args, {
-    url: { type: "string", default: URL_DEFAULT },
+    url: { type: "string" },
     force: { type: "boolean", default: false },
     stale: { type: "boolean", default: false },
-    "admin-token-file": { type: "string" },
+    ...CONNECTION_FLAGS,
   });
   if (values.help) return null;
   const [file] = positionalsOf(positionals, "FILE");
+  const connection = connectionIn(values);
   return {
     file,
-    nodes: nodesIn(values.url),
+    nodes: urlsIn(values.url, connection),
     force: values.force,
     stale: values.stale,
-    tokenFile: values["admin-token-file"],
+    ...connection,
   };
 }
 
@@ -100,20 +110,32 @@ export async function backup(options: BackupOptions, print: (line: string) => vo
 }
 
 /** Asks one node after another, and resolves with the first successful answer. */
-async function request({ nodes, stale, tokenFile }: BackupOptions, notice: WaitNotice): Promise<Response> {
-  const headers = authorization(await tokenToSend(tokenFile));
+async function request(options: BackupOptions, notice: WaitNotice): Promise<Response> {
+  const { nodes, stale } = options;
+  const { token, tls } = await readCredentials(options);
+  const known = new KnownNodes(nodes, token !== null);
+  const sender = new Sender(tls);
+  const get = (node: string): Promise<Response> => {
+    notice.waitFor(`waiting for ${node} to take a snapshot`);
+    const target = `/snapshot${stale ? "?consistency=stale" : ""}`;
+    return sender.send(node, target, { method: "GET", headers: authorization(token) });
+  };
   let failure = new StartError("no node was asked");
   for (const node of nodes) {
-    notice.waitFor(`waiting for ${node} to take a snapshot`);
     try {
-      const response = await fetch(`http://${node}/snapshot${stale ? "?consistency=stale" : ""}`, {
-        headers,
-      });
+      let response = await get(node);
+      const location = response.status === 307 ? response.headers.get("location") : null;
+      const leader = location === null ? null : known.follow(node, location);
+      if (leader !== null) {
+        await response.arrayBuffer();
+        response = await get(leader);
+      }
       if (response.ok) return response;
       const text = await response.text();
       failure = new StartError(`${node}: ${messageIn(text) ?? `status ${response.status}`}`);
     } catch (cause) {
-      failure = new StartError(unreachable(node, cause), { cause });
+      const message = cause instanceof KvClientError ? cause.message : unreachable(node, cause);
+      failure = new StartError(message, { cause });
     }
   }
   throw failure;

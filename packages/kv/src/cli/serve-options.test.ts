@@ -139,8 +139,8 @@ describe("the flags of serve", () => {
       "--listen 0.0.0.0:7001 listens everywhere; say with --advertise HOST:PORT where other nodes reach this node",
     ],
     [
-      { peers: undefined, listen: "h:1", join: "https://h:1" },
-      '--join: "https://h:1" is not http://HOST:PORT, such as http://127.0.0.1:9001',
+      { peers: undefined, listen: "h:1", join: "ftp://h:1" },
+      '--join: "ftp://h:1" is not http://HOST:PORT or https://HOST:PORT, such as http://127.0.0.1:9001',
     ],
     [{ id: undefined }, "--id is missing"],
     [{ id: "a b" }, '--id "a b": an id is 1 to 64 of A-Z a-z 0-9 . _ -'],

@@ -1,9 +1,9 @@
 /** The command line of `keelson serve`: its help, its flags, and how they are parsed. */
 import { parseArgs } from "node:util";
 import { DEFAULT_SNAPSHOT_POLICY } from "keelson";
-import { TOKEN_FILE_VARIABLE } from "../shared/admin-token.ts";
+import { ADMIN_TOKEN_FILE_VARIABLE } from "../access/token-file.ts";
 import { formatAddress, isReachable, parseAddress, type Address } from "../shared/addresses.ts";
-import { nodesIn } from "./arguments.ts";
+import { nodesIn, type ConnectionFiles } from "./arguments.ts";
 import { PEER_FLAGS, PEER_HELP, peerSecurityIn } from "./peer-options.ts";
 import type { ServerSettings, SnapshotSettings } from "../server/server-settings.ts";
 import { UsageError } from "../shared/errors.ts";
@@ -15,6 +15,8 @@ export type LogLevel = (typeof LOG_LEVELS)[number];
 
 /** A parsed command line. */
 export interface ServeOptions extends ServerSettings {
+  /** With `join`: by what the node proves itself to the members that it asks, and how it checks them. */
+  readonly joining?: ConnectionFiles;
   /** The least severe log lines that are written. */
   readonly logLevel: LogLevel;
 }
@@ -53,11 +55,19 @@ same command again. Addresses are HOST:PORT.
   --cluster-id NAME      the cluster's name, checked on disk and on every connection
                          (default: made from the first members)
   --forward              pass writes on to the leader, instead of telling clients where it is
+  --tokens-file FILE     who reads, writes or operates must send a token whose hash is in FILE, with that role;
+                         keelson token makes both. Changes take effect within seconds
+  --tls-cert FILE, --tls-key FILE
+                         serve HTTP and the line protocol over TLS, with this certificate and private key (PEM).
+                         Changed files take effect within seconds
+  --tls-client-ca FILE   only to clients with a certificate of one of these authorities
+  --tls-ca FILE          for --join https://...: the authorities to trust (default: those that Node knows)
+  --token-file FILE      for --join: the token to send (default: that of --admin-token-file)
   --admin-token-file FILE
                          who changes members, moves the leader, or takes snapshots and backups over HTTP must
-                         know the token in FILE, the same on every node; also what --join sends. Without it,
-                         only programs on the node's own machine may (default: what the environment variable
-                         ${TOKEN_FILE_VARIABLE} names, if it is set)
+                         know the token in FILE, the same on every node. Without it and --tokens-file, only
+                         programs on the node's own machine may (default: what the environment variable
+                         ${ADMIN_TOKEN_FILE_VARIABLE} names, if it is set)
   --admin-open           without a token, let everyone do so who can reach the HTTP port
 ${PEER_HELP}  --snapshot-every N     entries between two snapshots (default: ${DEFAULT_SNAPSHOT_POLICY.everyEntries})
   --snapshot-every-bytes N
@@ -87,6 +97,12 @@ const FLAGS = {
   "http-names": { type: "string" },
   "cluster-id": { type: "string" },
   forward: { type: "boolean", default: false },
+  "tokens-file": { type: "string" },
+  "tls-cert": { type: "string" },
+  "tls-key": { type: "string" },
+  "tls-client-ca": { type: "string" },
+  "tls-ca": { type: "string" },
+  "token-file": { type: "string" },
   "admin-token-file": { type: "string" },
   "admin-open": { type: "boolean", default: false },
   ...PEER_FLAGS,
@@ -127,6 +143,7 @@ export function parseServeOptions(args: readonly string[]): ServeOptions | null 
     },
     ...adminIn(values),
     ...peerSecurityIn(values),
+    ...tlsIn(values),
     logLevel: logLevelOf(values["log-level"]),
   };
 }
@@ -156,14 +173,36 @@ function numberIn(
   throw new UsageError(`--${flag} "${text}" is not a whole number from ${min} on`);
 }
 
-function adminIn(values: Values): Pick<ServeOptions, "adminTokenFile" | "adminOpen"> {
-  const { "admin-token-file": file, "admin-open": adminOpen } = values;
+function adminIn(values: Values): Pick<ServeOptions, "adminTokenFile" | "adminOpen" | "tokensFile"> {
+  const { "admin-token-file": file, "admin-open": adminOpen, "tokens-file": tokensFile = null } = values;
   if (file === "") throw new UsageError("--admin-token-file is missing its file");
-  if (file !== undefined && adminOpen)
-    throw new UsageError("--admin-open has no use with --admin-token-file: give one of them");
+  if (tokensFile === "") throw new UsageError("--tokens-file is missing its file");
+  if ((file !== undefined || tokensFile !== null) && adminOpen) {
+    const flag = tokensFile === null ? "--admin-token-file" : "--tokens-file";
+    throw new UsageError(`--admin-open has no use with ${flag}: give one of them`);
+  }
   // The command line takes precedence over the environment.
-  const adminTokenFile = file ?? (adminOpen ? undefined : process.env[TOKEN_FILE_VARIABLE]) ?? "";
-  return { adminTokenFile: adminTokenFile === "" ? null : adminTokenFile, adminOpen };
+  const adminTokenFile = file ?? (adminOpen ? undefined : process.env[ADMIN_TOKEN_FILE_VARIABLE]) ?? "";
+  return {
+    adminTokenFile: adminTokenFile === "" ? null : adminTokenFile,
+    adminOpen,
+    ...(tokensFile === null ? {} : { tokensFile }),
+  };
+}
+
+function tlsIn(values: Values): Pick<ServeOptions, "tls" | "joining"> {
+  const { "tls-cert": cert, "tls-key": key, "tls-client-ca": clientCa, "tls-ca": ca, join } = values;
+  const tokenFile = values["token-file"];
+  if ((cert === undefined) !== (key === undefined))
+    throw new UsageError("--tls-cert and --tls-key belong together: give both");
+  if (clientCa !== undefined && cert === undefined)
+    throw new UsageError("--tls-client-ca has no use without --tls-cert and --tls-key");
+  if (join === undefined && (ca !== undefined || tokenFile !== undefined))
+    throw new UsageError(`${ca === undefined ? "--token-file" : "--tls-ca"} has no use without --join`);
+  return {
+    ...(join === undefined ? {} : { joining: { tokenFile, tlsCa: ca, tlsCert: cert, tlsKey: key } }),
+    ...(cert === undefined || key === undefined ? {} : { tls: { cert, key, clientCa: clientCa ?? null } }),
+  };
 }
 
 type Values = ReturnType<typeof parseServeFlags>;

@@ -1,11 +1,11 @@
 /** `keelson serve`: runs one node as a process, with a log, signals and exit codes. */
 import pino, { type Logger } from "pino";
 import { ListenFailedError, RaftError } from "keelson";
-import { tokenToSend } from "../shared/admin-token.ts";
 import { AdminClient } from "../client/admin-client.ts";
 import { formatAddress } from "../shared/addresses.ts";
 import { DatabaseOpenError } from "../store/database.ts";
 import { cannotListen, ListenError } from "../shared/listen.ts";
+import { readCredentials, type Credentials } from "./arguments.ts";
 import type { ServeOptions } from "./serve-options.ts";
 import { join } from "../server/join.ts";
 import { KvServer, NoClusterError } from "../server/kv-server.ts";
@@ -38,10 +38,9 @@ const SIGNALS = ["SIGINT", "SIGTERM", "SIGHUP"] as const;
 export async function serve(options: ServeOptions): Promise<number> {
   const logger = pino({ level: options.logLevel, base: { id: options.id } }, logDestination());
   const stop = stopRequested();
-  // `parseServeOptions` has applied the environment variable already; "" means no token.
-  const token = await tokenToSend(options.adminTokenFile ?? "");
+  const credentials = await credentialsToJoin(options);
   for (let rebuilds = 0; ; rebuilds++) {
-    const end = await serveOnce(options, { logger, stop, token });
+    const end = await serveOnce(options, { logger, stop, credentials });
     if (end === null) return 0;
     if (!isDamagedState(end)) throw end;
     if (rebuilds === REBUILDS_MAX) {
@@ -65,17 +64,28 @@ function logDestination(): ReturnType<typeof pino.destination> {
   return destination;
 }
 
+/** `parseServeOptions` has applied the environment variable already; "" means no token. */
+async function credentialsToJoin({
+  join: nodes,
+  joining,
+  adminTokenFile,
+}: ServeOptions): Promise<Credentials> {
+  if (nodes === null) return { token: null, tls: {} };
+  return readCredentials({ ...joining, tokenFile: joining?.tokenFile ?? adminTokenFile ?? "" });
+}
+
 interface Process {
   readonly logger: Logger;
   /** Resolves with the reason when the process is asked to end. */
   readonly stop: Promise<string>;
-  readonly token: string | null;
+  /** For `--join`. */
+  readonly credentials: Credentials;
 }
 
 /** Runs the node until it ends. Resolves with the error if it had to stop. */
 async function serveOnce(
   options: ServeOptions,
-  { logger, stop, token }: Process,
+  { logger, stop, credentials }: Process,
 ): Promise<StartError | null> {
   const server = await start(options, logger);
   const { line, http } = server.addresses;
@@ -89,7 +99,7 @@ async function serveOnce(
   const refused = joinCluster(
     server,
     options,
-    new AdminClient(options.join ?? [], token),
+    new AdminClient(options.join ?? [], credentials),
     logger,
     leaving.signal,
   );

@@ -3,8 +3,10 @@
  * once, or once to each node; `membership-goal.ts` repeats requests until a change is done.
  */
 import * as v from "valibot";
-import { authorization } from "../shared/admin-token.ts";
+import { authorization } from "../access/token-file.ts";
 import { ErrorBodyText, KvClientError, type KvOutcome } from "./client-error.ts";
+import { KnownNodes } from "./known-nodes.ts";
+import { Sender, type ClientTls } from "./sender.ts";
 import { isRefused, unreachable } from "./unreachable.ts";
 
 /**
@@ -33,7 +35,9 @@ const Members = v.object({
   clusterId: v.nullable(v.string()),
   role: v.string(),
   term: v.number(),
-  leader: v.nullable(v.object({ id: v.string(), http: v.optional(v.string()) })),
+  leader: v.nullable(
+    v.object({ id: v.string(), http: v.optional(v.string()), tls: v.optional(v.boolean()) }),
+  ),
   changing: v.boolean(),
   members: v.array(Member),
 });
@@ -52,39 +56,52 @@ export type Members = v.InferOutput<typeof Members>;
  */
 export class NothingListensError extends KvClientError {}
 
+/** Options of an `AdminClient`. */
+export interface AdminClientOptions {
+  /** Sent to the nodes that the client was told about. Default: none. */
+  readonly token?: string | null | undefined;
+  readonly tls?: ClientTls | undefined;
+  /** Told what each request waits for. */
+  readonly onWait?: ((text: string) => void) | undefined;
+}
+
 /** Asks nodes of a cluster about it, and asks its leader to change it. */
 export class AdminClient {
   readonly #nodes: readonly string[];
+  readonly #known: KnownNodes;
+  readonly #sender: Sender;
   readonly #token: string | null;
   readonly #onWait: (text: string) => void;
   /** Counts up whenever the next request should go to another node. */
   #nextNode = 0;
 
-  /**
-   * `nodes`: "host:port", at least one. `token`: sent with requests that change something. null: none.
-   * `onWait`: told what each request waits for.
-   */
-  constructor(
-    nodes: readonly string[],
-    token: string | null = null,
-    onWait: (text: string) => void = () => undefined,
-  ) {
+  /** `nodes`: "host:port" or "https://host:port", at least one. */
+  constructor(nodes: readonly string[], options: AdminClientOptions = {}) {
     this.#nodes = nodes;
-    this.#token = token;
-    this.#onWait = onWait;
+    this.#token = options.token ?? null;
+    this.#known = new KnownNodes(nodes, this.#token !== null);
+    this.#sender = new Sender(options.tls);
+    this.#onWait = options.onWait ?? (() => undefined);
   }
 
-  /** The members as the leader knows them; if the leader can't be reached, as some node knows them. */
+  /** The members as the leader knows them; if the leader can't be asked, as some node knows them. */
   async members(): Promise<Members> {
-    const found = await this.#ask("/members", Members);
-    const leader = found.leader?.http;
-    if (found.role === "leader" || leader === undefined) return found;
-    return new AdminClient([leader], null, this.#onWait).#ask("/members", Members).catch(() => found);
+    const [found, from] = await this.#askAny("/members", Members);
+    const { role, leader } = found;
+    if (role === "leader" || leader?.http === undefined) return found;
+    const url = `${leader.tls === true ? "https" : "http"}://${leader.http}`;
+    try {
+      const node = this.#known.follow(from, url);
+      return node === null ? found : await this.#ask(node, "/members", Members);
+    } catch {
+      return found;
+    }
   }
 
   /** The body of `GET /status` from the first node that answers. */
-  status(): Promise<Record<string, unknown>> {
-    return this.#ask("/status", v.record(v.string(), v.unknown()));
+  async status(): Promise<Record<string, unknown>> {
+    const [status] = await this.#askAny("/status", v.record(v.string(), v.unknown()));
+    return status;
   }
 
   /** Asks the first node to take a snapshot, and waits until it is durable there. */
@@ -114,26 +131,39 @@ export class AdminClient {
     for (let redirects = 0; ; redirects++) {
       const response = await this.#fetch(node, method, target, body);
       const location = response.status === 307 ? response.headers.get("location") : null;
-      if (location === null || redirects === REDIRECTS_MAX || !URL.canParse(location))
-        return resultOf(response);
+      if (location === null || redirects === REDIRECTS_MAX) return resultOf(response);
+      const next = this.#known.follow(node, location);
+      if (next === null) return resultOf(response);
       await textOf(response);
-      node = new URL(location).host;
+      node = next;
     }
   }
 
-  /** Sends a GET request to one node after another, and resolves with the first valid answer. */
-  async #ask<Schema extends v.GenericSchema>(target: string, schema: Schema): Promise<v.InferOutput<Schema>> {
+  /** Sends a GET request to one node after another, and resolves with the first valid answer and its node. */
+  async #askAny<Schema extends v.GenericSchema>(
+    target: string,
+    schema: Schema,
+  ): Promise<[answer: v.InferOutput<Schema>, node: string]> {
     const failures: unknown[] = [];
     for (const _ of this.#nodes) {
+      const node = this.#currentNode();
       try {
-        const response = await this.#fetch(this.#currentNode(), "GET", target);
-        return checked(schema, await resultOf(response), "not-done");
+        return [await this.#ask(node, target, schema), node];
       } catch (error) {
         failures.push(error);
         this.#nextNode += 1;
       }
     }
     throw failureOfAll(failures);
+  }
+
+  async #ask<Schema extends v.GenericSchema>(
+    node: string,
+    target: string,
+    schema: Schema,
+  ): Promise<v.InferOutput<Schema>> {
+    const response = await this.#fetch(node, "GET", target);
+    return checked(schema, await resultOf(response), "not-done");
   }
 
   #currentNode(): string {
@@ -149,13 +179,11 @@ export class AdminClient {
   ): Promise<Response> {
     this.#onWait(`waiting for ${node} to answer`);
     try {
-      return await fetch(`http://${node}${target}`, {
+      return await this.#sender.send(node, target, {
         method,
-        redirect: "manual",
-        // Reading needs no token.
-        headers: method === "GET" ? {} : authorization(this.#token),
+        headers: authorization(this.#token),
         signal: AbortSignal.timeout(timeoutMs),
-        ...(body === undefined ? {} : { body: JSON.stringify(body) }),
+        body: body === undefined ? undefined : JSON.stringify(body),
       });
     } catch (cause) {
       // "unknown" even if the request was surely not sent: callers repeat requests whatever their outcome,

@@ -5,6 +5,9 @@
  * `nodes`, and after each failed attempt to the next. A redirect is followed at once, but a second one in a
  * row only after a pause: two nodes that take each other for the leader would send the client back and forth.
  *
+ * A redirect to a node that isn't in `nodes` is not followed with a token, and none from a node with TLS to one
+ * without (`known-nodes.ts`).
+ *
  * **What is repeated.** An attempt whose outcome is "not done" is always repeated. One whose outcome is
  * unknown is repeated only if that does no harm: a read, a write in a session (the cluster recognizes it by
  * its number), or opening or ending a session. A call ends after `timeoutMs` or `ATTEMPTS_MAX` attempts.
@@ -15,16 +18,28 @@
 import * as v from "valibot";
 import { ErrorBodyText, KvClientError } from "./client-error.ts";
 import { ClientSession, type SessionWrite } from "./client-session.ts";
+import { KnownNodes } from "./known-nodes.ts";
+import { NotConnectedError, Sender, type ClientTls } from "./sender.ts";
+import { authorization, isToken } from "../access/token-file.ts";
 import { targetOfKey } from "../http/request-syntax.ts";
 import { pause } from "../shared/pause.ts";
+import { unreachable } from "./unreachable.ts";
 
 /** Options of a client. */
 export interface KvClientOptions {
   /**
-   * HTTP addresses of some nodes or all, "host:port", at least one: with none, the constructor throws
-   * `RangeError`.
+   * HTTP addresses of some nodes or all, "host:port", or "https://host:port" for nodes with TLS; at least one:
+   * with none, the constructor throws `RangeError`. With `tls`, "host:port" means a node with TLS too. With
+   * `token`, name all nodes: only they get it.
    */
   readonly nodes: readonly string[];
+  /** How to check nodes with TLS, and what to prove to them. Default: what Node trusts, and nothing. */
+  readonly tls?: ClientTls | undefined;
+  /**
+   * The token to send to nodes that require one: 16 to 1024 visible ASCII characters. Without TLS, whoever can
+   * read the network can read it. Default: none.
+   */
+  readonly token?: string | undefined;
   /**
    * The most milliseconds that a call takes, retries and the opening of a session included. Default 10,000.
    */
@@ -139,6 +154,10 @@ interface Request {
  */
 export class KvClient {
   readonly #nodes: readonly string[];
+  readonly #known: KnownNodes;
+  readonly #sender: Sender;
+  /** The header with the token, if there is one. */
+  readonly #authorization: Readonly<Record<string, string>>;
   readonly #timeoutMs: number;
   /** The address of the last known leader. null: not known. Written by `#call`. */
   #leader: string | null = null;
@@ -147,9 +166,15 @@ export class KvClient {
   /** null: writes go without a session. */
   readonly #session: ClientSession | null;
 
-  constructor({ nodes, timeoutMs = TIMEOUT_MS_DEFAULT, sessions = true }: KvClientOptions) {
+  constructor({ nodes, timeoutMs = TIMEOUT_MS_DEFAULT, sessions = true, tls, token }: KvClientOptions) {
     if (nodes.length === 0) throw new RangeError("nodes is empty: name at least one node");
-    this.#nodes = nodes;
+    // The message doesn't quote it, and nor may an error of the HTTP client.
+    if (token !== undefined && !isToken(token))
+      throw new RangeError("the token is not 16 to 1024 visible ASCII characters without spaces");
+    this.#nodes = nodes.map((node) => nodeIn(node, tls !== undefined));
+    this.#known = new KnownNodes(this.#nodes, token !== undefined);
+    this.#sender = new Sender(tls);
+    this.#authorization = authorization(token ?? null);
     this.#timeoutMs = timeoutMs;
     this.#session = sessions ? new ClientSession(() => this.#openSession()) : null;
   }
@@ -285,7 +310,7 @@ export class KvClient {
       mayHaveTakenEffect ||= error.outcome === "unknown";
       // Follow a redirect at once, but not two in a row. Otherwise pause, and ask another node.
       const wasFollowing = isFollowing;
-      isFollowing = this.#follow(node, result);
+      isFollowing = this.#follow(node, result, mayHaveTakenEffect);
       if (isFollowing && !wasFollowing) continue;
       if (!isFollowing) this.#failedAttempts += 1;
       await pause(pauseMs, signal);
@@ -293,11 +318,20 @@ export class KvClient {
     }
   }
 
-  /** Notes the leader that the answer names. False: it names none, or the node that gave the answer. */
-  #follow(node: string, result: Answer | KvClientError): boolean {
+  /**
+   * Notes the leader that the answer names. False: it names none, or the node that gave the answer.
+   *
+   * @throws KvClientError the client may not follow there; another node would name the same leader
+   */
+  #follow(node: string, result: Answer | KvClientError, mayHaveTakenEffect: boolean): boolean {
     const location = result instanceof KvClientError ? null : result.headers.get("location");
-    const leader = location !== null && URL.canParse(location) ? new URL(location).host : null;
-    this.#leader = leader === node || leader === "" ? null : leader;
+    try {
+      const leader = location === null ? null : this.#known.follow(node, location);
+      this.#leader = leader === node ? null : leader;
+    } catch (error) {
+      if (!(error instanceof KvClientError)) throw error;
+      throw withOutcomeOfAllAttempts(error, mayHaveTakenEffect);
+    }
     return this.#leader !== null;
   }
 
@@ -314,12 +348,12 @@ export class KvClient {
     const timeout = AbortSignal.timeout(isRepeatable(request) ? Math.min(leftMs, ATTEMPT_MS_MAX) : leftMs);
     const init = {
       method,
-      headers: { ...headers, ...write?.headers() },
-      redirect: "manual",
+      headers: { ...this.#authorization, ...headers, ...write?.headers() },
+      body,
       signal: signal === undefined ? timeout : AbortSignal.any([timeout, signal]),
     } as const;
     try {
-      const response = await fetch(`http://${node}${target}`, body === undefined ? init : { ...init, body });
+      const response = await this.#sender.send(node, target, init);
       const answer = {
         status: response.status,
         headers: response.headers,
@@ -330,6 +364,13 @@ export class KvClient {
       return attemptError(cause, node, timeout, signal);
     }
   }
+}
+
+/** A node of `KvClientOptions.nodes` as `Sender` takes it. */
+function nodeIn(text: string, hasTls: boolean): string {
+  const isPlain = text.startsWith("http://");
+  const address = text.replace(/^https?:\/\//, "").replace(/\/$/, "");
+  return text.startsWith("https://") || (hasTls && !isPlain) ? `https://${address}` : address;
 }
 
 /** The status of the answer to a write if its session has ended, or if its own answer is no longer kept. */
@@ -405,6 +446,8 @@ function attemptError(
   signal: AbortSignal | undefined,
 ): KvClientError {
   const options = { cause };
+  if (cause instanceof NotConnectedError && cause.cause instanceof Error)
+    return new KvClientError("UNREACHABLE", "not-done", null, unreachable(node, cause), options);
   if (signal?.aborted === true)
     return new KvClientError("ABORTED", "unknown", null, "the call was aborted", options);
   if (timeout.aborted)

@@ -4,6 +4,7 @@
  */
 import { NothingListensError, type AdminClient, type Members } from "./admin-client.ts";
 import { KvClientError } from "./client-error.ts";
+import { REDIRECT_REFUSED } from "./known-nodes.ts";
 import { StartError } from "../shared/errors.ts";
 import { count, formatBytes } from "../shared/format.ts";
 
@@ -85,6 +86,8 @@ export async function reachGoal(client: AdminClient, goal: MembershipGoal): Prom
       }
     } catch (error) {
       if (!(error instanceof KvClientError)) throw error;
+      // The leader can't be asked whether the goal is reached either.
+      if (error.code === REDIRECT_REFUSED) throw new StartError(error.message, { cause: error });
       // Give up only if no node ever answered. One that did may be restarting.
       if (error instanceof NothingListensError && !wasAnswered)
         throw new StartError(error.message, { cause: error });

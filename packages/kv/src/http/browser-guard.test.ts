@@ -1,5 +1,6 @@
 import { describe, expect, it } from "vitest";
-import { start } from "../test/started-http.ts";
+import { OPEN_RULES } from "../access/access.ts";
+import { start, withToken } from "../test/started-http.ts";
 import { exchange, statusesIn } from "../test/raw-client.ts";
 
 /**
@@ -80,7 +81,7 @@ describe("a request to a wrong host [Z16]", () => {
   });
 
   it("is allowed with the operators' token, which no page knows, and for health checks", async () => {
-    const started = await start({ type: "token", token: "0123456789abcdef" });
+    const started = await start(withToken("0123456789abcdef"));
     const authorization = "Authorization: Bearer 0123456789abcdef";
     expect(await statusOf(started, "POST /snapshot", "Host: balancer", authorization)).toBe(200);
     expect(await statusOf(started, "POST /snapshot", "Host: balancer")).toBe(403);
@@ -100,8 +101,8 @@ describe("a request by a page in a browser [Z16]", () => {
   ];
 
   it.each(REQUESTS)("is refused: %s", async (request) => {
-    for (const access of [{ type: "local" }, { type: "open" }] as const) {
-      const started = await start(access);
+    for (const operators of ["local", "everyone"] as const) {
+      const started = await start({ ...OPEN_RULES, operators });
       for (const headers of PAGES) {
         expect(await statusOf(started, request, "Host: localhost", ...headers), headers[0]).toBe(403);
       }

@@ -20,14 +20,9 @@
  */
 import { isIP } from "node:net";
 import { isLoopback } from "../shared/addresses.ts";
+import type { Right } from "../access/rights.ts";
 import { errorAnswer, type ErrorAnswer } from "./error-answers.ts";
 import type { HttpRequest } from "./http-request.ts";
-
-/**
- * Whom a route is for. `probe`: health checks, which reveal and cost nothing. `operator`: whoever operates
- * the cluster. `client`: everyone else.
- */
-export type RouteAudience = "probe" | "client" | "operator";
 
 /** A host with an optional port, as in `Host`. */
 const HOST_AND_PORT = /^(\[[0-9a-f:.]+\]|[^\s:/?#@\\[\]]+)(?::\d{0,5})?$/i;
@@ -45,10 +40,13 @@ export class BrowserGuard {
     this.#names = new Set(hosts.filter((host) => host !== "0.0.0.0" && host !== "[::]"));
   }
 
-  /** The answer that refuses the request. null: it is allowed. */
-  refuse(request: HttpRequest, audience: RouteAudience): ErrorAnswer | null {
-    if (audience === "probe") return null;
-    return this.#refuseHost(request) ?? refusePage(request, audience);
+  /**
+   * The answer that refuses the request. null: it is allowed. `right`: what its route needs. Health checks
+   * reveal and cost nothing, so anyone may make them.
+   */
+  refuse(request: HttpRequest, right: Right): ErrorAnswer | null {
+    if (right === "anyone") return null;
+    return this.#refuseHost(request) ?? refusePage(request, right);
   }
 
   #refuseHost({ incoming, authority }: HttpRequest): ErrorAnswer | null {
@@ -109,17 +107,23 @@ function unmapped(address: string): string {
   return `${a >> 8}.${a & 255}.${b >> 8}.${b & 255}`;
 }
 
-function refusePage(request: HttpRequest, audience: RouteAudience): ErrorAnswer | null {
+function refusePage(request: HttpRequest, right: Right): ErrorAnswer | null {
   const site = request.header("sec-fetch-site");
   const origin = request.header("origin");
   const isFromAnother =
     (site !== undefined && site !== "same-origin" && site !== "none") ||
-    (origin !== undefined && origin.toLowerCase() !== `http://${request.header("host") ?? ""}`.toLowerCase());
+    (origin !== undefined && origin.toLowerCase() !== ownOrigin(request).toLowerCase());
   if (isFromAnother) return forbidden("pages in a browser may not ask for this");
-  if (audience !== "operator" && request.method !== "POST") return null;
+  if (right !== "operate" && request.method !== "POST") return null;
   const isBrowser =
     site !== undefined || origin !== undefined || /^Mozilla\//.test(request.header("user-agent") ?? "");
   return isBrowser ? forbidden("browsers may not ask for this; use curl or the command line") : null;
+}
+
+/** The origin of a page that this server itself would show. */
+function ownOrigin(request: HttpRequest): string {
+  const isTls = "encrypted" in request.incoming.socket;
+  return `${isTls ? "https" : "http"}://${request.header("host") ?? ""}`;
 }
 
 function forbidden(message: string): ErrorAnswer {

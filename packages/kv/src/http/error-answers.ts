@@ -5,9 +5,11 @@
  * | ------ | ---------------------------------- | ------------------------------------------- | ----------- |
  * | 307    | NOT_LEADER                         | another node leads: see `Location`          | not-done    |
  * | 400    | BAD_REQUEST, INVALID_OPTION        | the request isn't valid                     | not-done    |
- * | 401    | UNAUTHORIZED                       | an operator's request lacks the right token | not-done    |
- * | 403    | FORBIDDEN                          | an operator's request from another machine, | not-done    |
- * |        |                                    | a web page's, or one to a wrong `Host`      |             |
+ * | 401    | UNAUTHORIZED                       | the request needs a token and has no valid  | not-done    |
+ * |        |                                    | one                                         |             |
+ * | 403    | FORBIDDEN                          | the token's role isn't enough; an           | not-done    |
+ * |        |                                    | operator's request from another machine, a  |             |
+ * |        |                                    | web page's, or one to a wrong `Host`        |             |
  * | 404    | NOT_FOUND, NO_ROUTE                | the key has no value; there's no such path  | not-done    |
  * | 405    | METHOD_NOT_ALLOWED                 | the path has other methods: see `Allow`     | not-done    |
  * | 408    | TOO_SLOW                           | the body stopped coming, and others wait    | not-done    |
@@ -118,5 +120,7 @@ function toLeader({ code, leader, message }: NotLeaderError, target: string): Er
   const addresses = clientAddressesOf(leader);
   if (addresses === null)
     return unavailable(code, leader === null ? message : `${message}, whose address is not known yet`);
-  return errorAnswer(307, code, message, { Location: `http://${addresses.http}${target}` });
+  return errorAnswer(307, code, message, {
+    Location: `${addresses.tls === true ? "https" : "http"}://${addresses.http}${target}`,
+  });
 }

@@ -24,7 +24,8 @@
  * | GET /healthz            |                                         | 200; 503 if the node has stopped |
  * | GET /readyz             |                                         | 200; 503 if it is not ready      |
  *
- * - (op): for operators only (`admin-access.ts`); anyone else gets 401 or 403.
+ * - (op): for operators only; anyone else gets 401 or 403. If the node has a file of tokens, everything but the
+ *   health checks needs one (`access/rights.ts`).
  * - `consistency` is `linearizable` (the default), `lease` or `stale`. Answers to stale reads have the header
  *   `Keelson-Staleness`, which says how old they may be.
  * - A condition is `If-Match` or `If-None-Match: *`. If it doesn't hold, the answer is 412.
@@ -40,17 +41,21 @@
  * which, are in `error-answers.ts`.
  */
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
+import { createServer as createSecureServer } from "node:https";
 import type { Socket } from "node:net";
+import { Access } from "../access/access.ts";
+import { rightOfRoute, UNKNOWN_ROUTE_RIGHT } from "../access/rights.ts";
 import { formatAddress, type Address } from "../shared/addresses.ts";
 import { ClientConnections } from "../shared/client-connections.ts";
 import { closeServer, listen } from "../shared/listen.ts";
 import { serverBudgets, STALLED_MS, type ServerBudgets } from "../shared/memory-budget.ts";
 import type { KvNode, Serving } from "../node/kv-node.ts";
-import { hasToken, refuseAdmin, type AdminAccess } from "./admin-access.ts";
+import { followConnections, limitReadAhead } from "../tls/secure-sockets.ts";
+import type { ServerTls } from "../tls/server-tls.ts";
 import { errorResponse, jsonAnswer, type Answer } from "./answer.ts";
 import { AnswerWriter } from "./answer-writer.ts";
 import { Backups } from "./backup-route.ts";
-import { BrowserGuard, type RouteAudience } from "./browser-guard.ts";
+import { BrowserGuard } from "./browser-guard.ts";
 import { answerTo, errorAnswer, noRoom, unavailable, type ErrorAnswer } from "./error-answers.ts";
 import { ExchangeQueue, WaitingRequests, type Exchange } from "./exchange-queue.ts";
 import { HttpMetrics } from "./http-metrics.ts";
@@ -67,6 +72,7 @@ import {
 import { healthAnswer, readinessAnswer, statusOf } from "./node-routes.ts";
 import { RequestBody } from "./request-body.ts";
 import { consistencyOf, parametersOf } from "./request-syntax.ts";
+import { RouteAccess } from "./route-access.ts";
 import { endSession, openSession } from "./session-routes.ts";
 
 /** Limits of an `HttpServer`. */
@@ -88,6 +94,8 @@ export interface HttpServerLimits {
   readonly requestMsMax: number;
   /** Milliseconds in which it must send the request's headers. Default 10,000. */
   readonly headersMsMax: number;
+  /** Milliseconds in which a client must complete the handshake of TLS. Default 10,000. */
+  readonly handshakeMsMax: number;
 }
 
 const DEFAULTS: HttpServerLimits = {
@@ -95,6 +103,7 @@ const DEFAULTS: HttpServerLimits = {
   answerPartMsMax: 30_000,
   requestMsMax: 30_000,
   headersMsMax: 10_000,
+  handshakeMsMax: 10_000,
 };
 
 /** How long a connection stays open without a request. */
@@ -108,6 +117,11 @@ const CHECK_EVERY_MS = 5000;
  * The most requests that wait behind another on their connection, over all connections. Each takes some KiB.
  */
 const WAITING_MAX = 2048;
+/**
+ * Bytes that a TLS connection may hold whose requests can't be parsed yet. What comes while they are parsed is
+ * not held, so this costs nothing.
+ */
+const READ_AHEAD_BYTES = 2048;
 /** How long requests under way have to end after `close`. Then their connections are cut. */
 const CLOSE_GRACE_MS = 1000;
 
@@ -123,8 +137,10 @@ export interface HttpServerOptions {
    * Called with each error that is a bug of this program; the client only gets a 500. Default: does nothing.
    */
   readonly onInternalError?: (error: unknown) => void;
-  /** Who may operate the cluster. Default: programs on the same machine. */
-  readonly admin?: AdminAccess;
+  /** Who gets in. Default: everyone reads and writes, and programs on this machine operate the cluster. */
+  readonly access?: Access;
+  /** Serve over TLS. Default: without. */
+  readonly tls?: ServerTls;
   /**
    * Hosts by which clients may call this server, besides loopback names and the address that they connect to:
    * see `browser-guard.ts`. The host that it listens on is always one, unless it stands for all addresses
@@ -141,26 +157,19 @@ export interface HttpServerOptions {
 /** Answers a request. Throws whatever the node throws. */
 type Handler = (request: HttpRequest, serving: Serving) => Answer | Promise<Answer>;
 
-/** What one method does at a path. */
-interface Action {
-  readonly audience: RouteAudience;
-  readonly handler: Handler;
-}
-
 interface Route {
   readonly path: RegExp;
-  /** How the metrics name the route. */
+  /** How the metrics and the table of rights (`access/rights.ts`) name the route. */
   readonly label: string;
   /** By method. HEAD is answered like GET. */
-  readonly actions: Readonly<Record<string, Action>>;
+  readonly handlers: Readonly<Record<string, Handler>>;
 }
 
 /** The HTTP interface of a node. It takes its address first and gets the node later, with `serve`. */
 export class HttpServer {
   readonly #server: Server;
   readonly #onInternalError: (error: unknown) => void;
-  readonly #admin: AdminAccess;
-  readonly #guard: BrowserGuard;
+  readonly #access: RouteAccess;
   readonly #limits: HttpServerLimits;
   readonly #connections: ClientConnections;
   readonly #budgets: ServerBudgets;
@@ -170,9 +179,16 @@ export class HttpServer {
   readonly #metrics = new HttpMetrics();
   readonly #keys = new KeyRoutes(this.#metrics);
   readonly #routes: readonly Route[];
-  /** The open connections with their requests. */
+  /** The TCP sockets of the open connections. With TLS, some of them have not completed the handshake. */
+  readonly #open = new Set<Socket>();
+  /** By TLS socket, the TCP socket that carries it. Without TLS, empty. */
+  readonly #carriers = new WeakMap<Socket, Socket>();
+  /** The connections that can send requests, with their requests. */
   readonly #queues = new Map<Socket, ExchangeQueue>();
-  /** Connections without a request in progress; the one that has been so longest comes first. */
+  /**
+   * Connections without a request in progress, in a handshake or after it; the one that has been so longest
+   * comes first.
+   */
   readonly #idle = new Set<Socket>();
   /** null before `serve` and after `close`: then every request gets 503. */
   #serving: Serving | null = null;
@@ -184,26 +200,47 @@ export class HttpServer {
   private constructor(address: Address, options: HttpServerOptions) {
     this.#address = address;
     this.#onInternalError = options.onInternalError ?? (() => undefined);
-    this.#admin = options.admin ?? { type: "local" };
-    this.#guard = new BrowserGuard([address.host, ...(options.names ?? [])]);
+    const guard = new BrowserGuard([address.host, ...(options.names ?? [])]);
+    this.#access = new RouteAccess(options.access ?? new Access(), guard);
     this.#limits = { ...DEFAULTS, ...options.limits };
     this.#connections = options.connections ?? new ClientConnections();
     this.#connections.onMakeRoom(() => this.#closeIdle() || this.#closeStalled());
     this.#budgets = options.budgets ?? serverBudgets();
     this.#routes = this.#makeRoutes();
-    const { requestMsMax, headersMsMax } = this.#limits;
-    this.#server = createServer({
+    this.#server = this.#makeServer(options.tls);
+    this.#server.on("request", (incoming, outgoing) => {
+      this.#onRequest(incoming, outgoing);
+    });
+  }
+
+  #makeServer(tls: ServerTls | undefined): Server {
+    const { requestMsMax, headersMsMax, handshakeMsMax } = this.#limits;
+    const options = {
       requestTimeout: requestMsMax,
       headersTimeout: headersMsMax,
       keepAliveTimeout: KEEP_ALIVE_MS,
       connectionsCheckingInterval: Math.min(CHECK_EVERY_MS, headersMsMax),
+    };
+    if (tls === undefined) {
+      const server = createServer(options);
+      server.on("connection", (socket: Socket) => {
+        if (this.#accept(socket)) this.#begin(socket);
+        else socket.destroy();
+      });
+      return server;
+    }
+    const server = createSecureServer({ ...options, ...tls.options, handshakeTimeout: handshakeMsMax });
+    tls.follow(server);
+    followConnections(server, {
+      onAccept: (carrier) => this.#accept(carrier),
+      onSecure: (socket, carrier) => {
+        this.#idle.delete(carrier);
+        this.#carriers.set(socket, carrier);
+        limitReadAhead(socket, READ_AHEAD_BYTES);
+        this.#begin(socket);
+      },
     });
-    this.#server.on("connection", (socket: Socket) => {
-      this.#onConnection(socket);
-    });
-    this.#server.on("request", (incoming, outgoing) => {
-      this.#onRequest(incoming, outgoing);
-    });
+    return server;
   }
 
   /**
@@ -222,6 +259,13 @@ export class HttpServer {
     return formatAddress(this.#address);
   }
 
+  /** All routes with their methods, as the table of rights names them. */
+  get routes(): string[] {
+    return this.#routes.flatMap(({ label, handlers }) =>
+      Object.keys(handlers).map((method) => `${method} ${label}`),
+    );
+  }
+
   serve(serving: Serving): void {
     this.#serving = serving;
   }
@@ -231,17 +275,27 @@ export class HttpServer {
     this.#serving = null;
     const closed = closeServer(this.#server, CLOSE_GRACE_MS, () => {
       this.#server.closeAllConnections();
+      for (const carrier of this.#open) carrier.destroy();
     });
     this.#server.closeIdleConnections();
     await closed;
   }
 
-  #onConnection(socket: Socket): void {
-    if (this.#queues.size >= this.#limits.connectionsMax && !this.#closeIdle()) this.#closeStalled();
-    if (this.#queues.size >= this.#limits.connectionsMax || !this.#connections.admit(socket)) {
-      socket.destroy();
-      return;
-    }
+  /** Counts a new connection. False: there is no room for it. */
+  #accept(carrier: Socket): boolean {
+    if (this.#open.size >= this.#limits.connectionsMax && !this.#closeIdle()) this.#closeStalled();
+    if (this.#open.size >= this.#limits.connectionsMax || !this.#connections.admit(carrier)) return false;
+    this.#open.add(carrier);
+    this.#idle.add(carrier);
+    carrier.once("close", () => {
+      this.#open.delete(carrier);
+      this.#idle.delete(carrier);
+    });
+    return true;
+  }
+
+  /** Takes requests from a connection that was accepted. */
+  #begin(socket: Socket): void {
     const queue = new ExchangeQueue(this.#waiting, (exchange) => this.#run(exchange));
     this.#pacer.pace(socket, queue);
     this.#queues.set(socket, queue);
@@ -286,7 +340,9 @@ export class HttpServer {
   #drop(socket: Socket): void {
     this.#idle.delete(socket);
     this.#queues.delete(socket);
-    this.#connections.forget(socket);
+    const carrier = this.#carriers.get(socket) ?? socket;
+    this.#open.delete(carrier);
+    this.#connections.forget(carrier);
     socket.destroy();
   }
 
@@ -333,28 +389,25 @@ export class HttpServer {
 
   /** Runs the handler, and makes an answer of whatever it throws. */
   async #answerOf(route: Route | undefined, request: HttpRequest): Promise<Answer> {
-    const action = route?.actions[request.method === "HEAD" ? "GET" : request.method];
-    const refusal = this.#refuse(request, action?.audience ?? "client");
+    const handler = route === undefined ? undefined : handlerOf(route, request.method);
+    const right =
+      route === undefined || handler === undefined
+        ? UNKNOWN_ROUTE_RIGHT
+        : rightOfRoute(request.method, route.label);
+    const refusal = this.#access.refuse(request, right);
     if (refusal !== null) return errorResponse(refusal);
     if (route === undefined) return errorResponse(noRoute());
-    if (action === undefined) return errorResponse(wrongMethod(request, route));
+    if (handler === undefined) return errorResponse(wrongMethod(request, route));
     const serving = this.#serving;
     if (serving === null)
       return errorResponse(unavailable("STARTING", "the node is starting or closing; try again"));
     try {
-      return await action.handler(request, serving);
+      return await handler(request, serving);
     } catch (error) {
       const answer = answerTo(error, request.target);
       if (answer.status === 500) this.#onInternalError(error);
       return errorResponse(answer);
     }
-  }
-
-  #refuse(request: HttpRequest, audience: RouteAudience): ErrorAnswer | null {
-    if (hasToken(this.#admin, request.incoming.headers)) return null;
-    const refusal = this.#guard.refuse(request, audience);
-    if (refusal !== null || audience !== "operator") return refusal;
-    return refuseAdmin(this.#admin, request.incoming);
   }
 
   #makeRoutes(): Route[] {
@@ -368,26 +421,26 @@ export class HttpServer {
       {
         path: /^\/kv$/,
         label: "/kv",
-        actions: { GET: forClients((request, serving) => keys.list(request, serving)) },
+        handlers: { GET: (request, serving) => keys.list(request, serving) },
       },
       {
         path: /^\/kv\//,
         label: "/kv/:key",
-        actions: {
-          GET: forClients((request, serving) => keys.get(request, serving)),
-          PUT: forClients((request, serving) => keys.put(request, serving)),
-          DELETE: forClients((request, serving) => keys.delete(request, serving)),
+        handlers: {
+          GET: (request, serving) => keys.get(request, serving),
+          PUT: (request, serving) => keys.put(request, serving),
+          DELETE: (request, serving) => keys.delete(request, serving),
         },
       },
       {
         path: /^\/sessions$/,
         label: "/sessions",
-        actions: { POST: forClients(({ target }, serving) => openSession(serving, target)) },
+        handlers: { POST: ({ target }, serving) => openSession(serving, target) },
       },
       {
         path: /^\/sessions\//,
         label: "/sessions/:session",
-        actions: { DELETE: forClients(({ target }, serving) => endSession(serving, target)) },
+        handlers: { DELETE: ({ target }, serving) => endSession(serving, target) },
       },
     ];
   }
@@ -398,35 +451,31 @@ export class HttpServer {
       {
         path: /^\/members$/,
         label: "/members",
-        actions: {
-          GET: forClients((_, { node }) => jsonAnswer(membersViewOf(node.metrics()))),
-          POST: forOperators((request, { node }) => withBody(request, (body) => changeMembers(node, body))),
+        handlers: {
+          GET: (_, { node }) => jsonAnswer(membersViewOf(node.metrics())),
+          POST: (request, { node }) => withBody(request, (body) => changeMembers(node, body)),
         },
       },
       {
         path: /^\/members\/[^/]+$/,
         label: "/members/:id",
-        actions: {
-          DELETE: forOperators(async ({ target }, { node }) =>
-            jsonAnswer(await removeMember(node, memberIdOf(target))),
-          ),
+        handlers: {
+          DELETE: async ({ target }, { node }) => jsonAnswer(await removeMember(node, memberIdOf(target))),
         },
       },
       {
         path: /^\/transfer$/,
         label: "/transfer",
-        actions: {
-          POST: forOperators((request, { node }) =>
-            withBody(request, (body) => transferLeadership(node, body)),
-          ),
+        handlers: {
+          POST: (request, { node }) => withBody(request, (body) => transferLeadership(node, body)),
         },
       },
       {
         path: /^\/snapshot$/,
         label: "/snapshot",
-        actions: {
-          GET: forOperators((request, serving) => this.#backup(request, serving)),
-          POST: forOperators(async (_, { node }) => jsonAnswer(await node.snapshot())),
+        handlers: {
+          GET: (request, serving) => this.#backup(request, serving),
+          POST: async (_, { node }) => jsonAnswer(await node.snapshot()),
         },
       },
     ];
@@ -434,22 +483,16 @@ export class HttpServer {
 
   /** What monitoring uses. */
   #nodeRoutes(): Route[] {
-    const route = (label: string, GET: Action): Route => ({
+    const route = (label: string, GET: Handler): Route => ({
       path: new RegExp(`^${label}$`),
       label,
-      actions: { GET },
+      handlers: { GET },
     });
     return [
-      route(
-        "/status",
-        forClients((_, { node }) => jsonAnswer(statusOf(node.metrics()))),
-      ),
-      route(
-        "/metrics",
-        forClients((_, { node }) => this.#metricsOf(node)),
-      ),
-      route("/healthz", { audience: "probe", handler: (_, serving) => healthAnswer(serving) }),
-      route("/readyz", { audience: "probe", handler: (_, serving) => readinessAnswer(serving) }),
+      route("/status", (_, { node }) => jsonAnswer(statusOf(node.metrics()))),
+      route("/metrics", (_, { node }) => this.#metricsOf(node)),
+      route("/healthz", (_, serving) => healthAnswer(serving)),
+      route("/readyz", (_, serving) => readinessAnswer(serving)),
     ];
   }
 
@@ -486,12 +529,10 @@ function withinBudget({ answerAccount, method }: HttpRequest, answer: Answer): A
   return hasRoom || method !== "GET" ? answer : errorResponse(noRoom());
 }
 
-function forClients(handler: Handler): Action {
-  return { audience: "client", handler };
-}
-
-function forOperators(handler: Handler): Action {
-  return { audience: "operator", handler };
+/** What answers the method at the route. undefined: the route has no such method. */
+function handlerOf({ handlers }: Route, method: string): Handler | undefined {
+  const name = method === "HEAD" ? "GET" : method;
+  return Object.hasOwn(handlers, name) ? handlers[name] : undefined;
 }
 
 /**
@@ -511,8 +552,8 @@ function noRoute(): ErrorAnswer {
   );
 }
 
-function wrongMethod({ method }: HttpRequest, { actions }: Route): ErrorAnswer {
-  const methods = Object.keys(actions).flatMap((name) => (name === "GET" ? ["GET", "HEAD"] : [name]));
+function wrongMethod({ method }: HttpRequest, { handlers }: Route): ErrorAnswer {
+  const methods = Object.keys(handlers).flatMap((name) => (name === "GET" ? ["GET", "HEAD"] : [name]));
   return methodNotAllowed(method, methods.join(", "));
 }
 

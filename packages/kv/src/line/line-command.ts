@@ -6,6 +6,7 @@ export type LineCommand =
   | { readonly type: "put"; readonly key: Buffer; readonly value: Buffer }
   | { readonly type: "get"; readonly key: Buffer }
   | { readonly type: "delete"; readonly key: Buffer }
+  | { readonly type: "auth"; readonly token: string }
   | { readonly type: "invalid"; readonly reason: string };
 
 const SPACE = 0x20;
@@ -27,6 +28,11 @@ export function parseLine(line: Buffer): LineCommand {
       return withKey("get", rest) ?? { type: "get", key: rest ?? line };
     case "del":
       return withKey("del", rest) ?? { type: "delete", key: rest ?? line };
+    case "auth":
+      // The error doesn't repeat the rest: it may be a token.
+      return rest === null || rest.length === 0 || rest.includes(SPACE)
+        ? invalid("auth needs a token, which has no spaces: auth TOKEN")
+        : { type: "auth", token: rest.toString("latin1") };
     case "":
       return invalid(
         line.length === 0 ? `an empty line; ${KNOWN}` : `a line begins with a command; ${KNOWN}`,

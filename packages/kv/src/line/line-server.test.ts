@@ -210,7 +210,7 @@ describe("a client that speaks another protocol [Z16]", () => {
     const { connect } = await start();
     const client = await connect();
     for (let at = 0; at < 16; at++) expect(await client.ask("HELO")).toMatch(/^Error: unknown command/);
-    expect(await client.ask("put a 1")).toBe("Error: 16 lines in a row were no commands");
+    expect(await client.ask("put a 1")).toBe("Error: 16 lines in a row were no commands, or not allowed");
     expect(await client.line()).toBeNull();
     expect(await (await connect()).ask("get a")).toBe("Error: value does not exist");
   });

@@ -4,14 +4,16 @@
  *
  * ```text
  * line    = command, end
- * command = "put ", key, " ", value | "get ", key | "del ", key
+ * command = "put ", key, " ", value | "get ", key | "del ", key | "auth ", token
  * key     = 1 to 1024 bytes without spaces and line feeds
  * value   = any bytes without line feeds, at most 1,046,528, spaces included
  * end     = LF or CR LF
  *
  * answer to put and del = "Ok: Appended at ", N      N: how many puts and deletes were applied before
  * answer to get         = "Ok: ", value | "Error: value does not exist"
- * on a node that doesn't lead, to put and del = "Error: Leader is ", host, ":", port | "Error: no leader"
+ * answer to auth        = "Ok: ", name, " may ", role
+ * on a node that doesn't lead, to put and del = "Error: Leader is ", address | "Error: no leader"
+ * address               = host, ":", port | "tls://", host, ":", port
  * if the outcome is unknown                   = "Error: the outcome is unknown: ", reason
  * to anything else                            = "Error: ", reason
  * ```
@@ -20,12 +22,19 @@
  * (`--forward`) passes put and del on to the leader, instead of naming it. A line over the limit is skipped
  * and answered with an error. So is a last line that has no end: it may have been cut off.
  *
+ * If the node has a file of tokens, get and put need one (`access/rights.ts`): `auth` must come first, within
+ * `authMsMax`, and counts for its connection.
+ *
  * The server closes a connection whose client speaks another protocol, such as HTTP, before it executes
  * anything (`foreign-protocol.ts`), and one whose client sends `INVALID_LINES_MAX` lines in a row that are no
  * commands.
  */
 import { createServer, type Server, type Socket } from "node:net";
+import { createServer as createSecureServer } from "node:tls";
 import { NotLeaderError, RaftError, type LeaderHint } from "keelson";
+import { Access } from "../access/access.ts";
+import { LINE_RIGHTS } from "../access/rights.ts";
+import { digestOf, type TokenEntry } from "../access/tokens.ts";
 import { clientAddressesOf, formatAddress, type Address } from "../shared/addresses.ts";
 import { KEY_BYTES_MAX, VALUE_BYTES_MAX, type KvCommand } from "../store/commands.ts";
 import type { Serving } from "../node/kv-node.ts";
@@ -37,6 +46,8 @@ import { closeServer, listen } from "../shared/listen.ts";
 import { serverBudgets, type MemoryAccount, type ServerBudgets } from "../shared/memory-budget.ts";
 import { delayRefusal, ReadGate } from "../shared/read-gate.ts";
 import { reasonOf } from "../shared/errors.ts";
+import { followConnections, limitReadAhead } from "../tls/secure-sockets.ts";
+import type { ServerTls } from "../tls/server-tls.ts";
 
 /** Limits of a `LineServer`. */
 export interface LineServerLimits {
@@ -51,12 +62,26 @@ export interface LineServerLimits {
   readonly idleMsMax: number;
   /** Milliseconds in which a client must take the next part (64 KiB) of its answer. Default 30,000. */
   readonly answerPartMsMax: number;
+  /** Milliseconds in which a client must send a token, if it needs one. Default 10,000. */
+  readonly authMsMax: number;
+  /** Milliseconds in which a client must complete the handshake of TLS. Default 10,000. */
+  readonly handshakeMsMax: number;
 }
 
-const DEFAULTS: LineServerLimits = { connectionsMax: 256, idleMsMax: 600_000, answerPartMsMax: 30_000 };
+const DEFAULTS: LineServerLimits = {
+  connectionsMax: 256,
+  idleMsMax: 600_000,
+  answerPartMsMax: 30_000,
+  authMsMax: 10_000,
+  handshakeMsMax: 10_000,
+};
 
 /** What a line server shares with the node's other server. By default it has its own. */
 export interface LineServerParts {
+  /** Who gets in. Default: everyone. */
+  readonly access?: Access;
+  /** Serve over TLS. Default: without. */
+  readonly tls?: ServerTls;
   readonly connections?: ClientConnections;
   readonly budgets?: ServerBudgets;
 }
@@ -66,6 +91,8 @@ export interface LineServerParts {
  * another protocol, or is out of step.
  */
 const INVALID_LINES_MAX = 16;
+/** Wrong tokens after which a connection is closed. A person may paste the wrong one. */
+const WRONG_TOKENS_MAX = 3;
 /** Bytes of an answer given to the socket at a time. */
 const PART_BYTES = 64 * 1024;
 /**
@@ -81,6 +108,8 @@ const READS_MAX = 16;
 
 /** The longest valid line: `put` with the largest key and value. */
 const LINE_BYTES_MAX = "put ".length + KEY_BYTES_MAX + " ".length + VALUE_BYTES_MAX;
+/** The longest line of a client that needs a token and has sent none: strangers must not fill the memory. */
+const STRANGER_LINE_BYTES_MAX = 2048;
 
 /** How long clients have to receive their last answers after `close`. Then their connections are cut. */
 const CLOSE_GRACE_MS = 500;
@@ -89,10 +118,16 @@ const CLOSE_GRACE_MS = 500;
 export class LineServer {
   readonly #server: Server;
   readonly #limits: LineServerLimits;
+  readonly #access: Access;
   readonly #connections: ClientConnections;
   readonly #budgets: ServerBudgets;
   readonly #reads = new ReadGate(READS_MAX, VALUE_BYTES_MAX);
-  /** The open connections, without those refused for being too many. */
+  /**
+   * The TCP sockets of the open connections, without those refused for being too many. With TLS, some of them
+   * have not completed the handshake.
+   */
+  readonly #open = new Set<Socket>();
+  /** The connections that can send commands. */
   readonly #sockets = new Set<Socket>();
   /** null before `serve` and after `close`: then every command gets an error. */
   #serving: Serving | null = null;
@@ -103,14 +138,35 @@ export class LineServer {
 
   private constructor(limits: LineServerLimits, parts: LineServerParts, address: Address) {
     this.#limits = limits;
+    this.#access = parts.access ?? new Access();
     this.#connections = parts.connections ?? new ClientConnections();
     this.#budgets = parts.budgets ?? serverBudgets();
     this.#address = address;
+    this.#server = this.#makeServer(parts.tls);
+  }
+
+  #makeServer(tls: ServerTls | undefined): Server {
     // A client may close its half after its last command, as `nc` does, and still get the answers.
     const options = { allowHalfOpen: true, noDelay: true, highWaterMark: READ_AHEAD_BYTES };
-    this.#server = createServer(options, (socket) => {
-      void this.#accept(socket);
+    if (tls === undefined) {
+      return createServer(options, (socket) => {
+        // Without a listener, a broken connection would end the process. `#converse` notices it by itself.
+        socket.on("error", () => undefined);
+        if (this.#accept(socket)) void this.#converse(socket);
+        else this.#sendAway(socket);
+      });
+    }
+    const handshakeTimeout = this.#limits.handshakeMsMax;
+    const server = createSecureServer({ ...options, ...tls.options, handshakeTimeout });
+    tls.follow(server);
+    followConnections(server, {
+      onAccept: (carrier) => this.#accept(carrier),
+      onSecure: (socket) => {
+        limitReadAhead(socket, READ_AHEAD_BYTES);
+        void this.#converse(socket);
+      },
     });
+    return server;
   }
 
   /**
@@ -141,31 +197,41 @@ export class LineServer {
   async close(): Promise<void> {
     this.#serving = null;
     const closed = closeServer(this.#server, CLOSE_GRACE_MS, () => {
-      for (const socket of this.#sockets) socket.destroy();
+      for (const socket of this.#open) socket.destroy();
     });
     // Closes our half, so that clients see the end after their last answers.
     for (const socket of this.#sockets) socket.end();
     await closed;
   }
 
-  async #accept(socket: Socket): Promise<void> {
-    const { connectionsMax, idleMsMax } = this.#limits;
-    // Without a listener, a broken connection would end the process. `#answerLines` notices it by itself.
-    socket.on("error", () => undefined);
-    if (this.#sockets.size >= connectionsMax || !this.#connections.admit(socket)) {
-      const max = Math.min(connectionsMax, this.#connections.max);
-      goodbye(socket, `Error: too many connections; the limit is ${max}`);
-      return;
-    }
+  /** Counts a new connection. False: there is no room for it. */
+  #accept(carrier: Socket): boolean {
+    if (this.#open.size >= this.#limits.connectionsMax || !this.#connections.admit(carrier)) return false;
+    this.#open.add(carrier);
+    carrier.once("close", () => this.#open.delete(carrier));
+    return true;
+  }
+
+  #sendAway(socket: Socket): void {
+    const max = Math.min(this.#limits.connectionsMax, this.#connections.max);
+    goodbye(socket, `Error: too many connections; the limit is ${max}`);
+  }
+
+  /** Takes commands from a connection that was accepted, until it ends. */
+  async #converse(socket: Socket): Promise<void> {
+    const { idleMsMax } = this.#limits;
     this.#sockets.add(socket);
     socket.once("close", () => this.#sockets.delete(socket));
     socket.setTimeout(idleMsMax, () => {
       goodbye(socket, `Error: nothing was said for ${idleMsMax / 1000} s; goodbye`);
     });
+    const authentication = new Authentication(this.#access);
+    this.#requireToken(socket, authentication);
     const conversation = new Conversation(
       socket,
       this.#limits.answerPartMsMax,
       this.#budgets,
+      authentication,
       (command, held) => this.#answer(command, held),
     );
     try {
@@ -173,6 +239,19 @@ export class LineServer {
     } catch {
       socket.destroy();
     }
+  }
+
+  /** Closes the connection if its client needs a token and doesn't send it in time. */
+  #requireToken(socket: Socket, authentication: Authentication): void {
+    if (!authentication.isStranger) return;
+    const { authMsMax } = this.#limits;
+    const timer = setTimeout(() => {
+      if (authentication.isStranger)
+        goodbye(socket, `Error: no token came within ${authMsMax / 1000} s; goodbye`);
+    }, authMsMax);
+    socket.once("close", () => {
+      clearTimeout(timer);
+    });
   }
 
   /** The answer: a line as text, or the bytes of a value, which follow "Ok: ". */
@@ -188,8 +267,53 @@ export class LineServer {
   }
 }
 
-/** A line that is a command. */
-type Command = Exclude<LineCommand, { type: "invalid" }>;
+/** A line that is a command on keys. */
+type Command = Exclude<LineCommand, { type: "invalid" | "auth" }>;
+
+/** What the client of one connection may do, by the token that it sent. */
+class Authentication {
+  readonly #access: Access;
+  /** Of the token that the client sent. It is looked up for each command: the node's tokens may change. */
+  #digest: Buffer | null = null;
+  #wrongTokens = 0;
+
+  constructor(access: Access) {
+    this.#access = access;
+  }
+
+  /** The client needs a token and has none that is valid. */
+  get isStranger(): boolean {
+    return this.#access.clientsNeedToken && this.#entry() === null;
+  }
+
+  /** Too many wrong tokens came. */
+  get isOver(): boolean {
+    return this.#wrongTokens >= WRONG_TOKENS_MAX;
+  }
+
+  /** The answer to `auth`. */
+  authenticate(token: string): string {
+    const digest = digestOf(token);
+    const entry = this.#access.find(digest);
+    if (entry === null) {
+      this.#wrongTokens += 1;
+      return "Error: the token is wrong";
+    }
+    this.#digest = digest;
+    return `Ok: ${entry.name} may ${entry.role}`;
+  }
+
+  /** Why the client may not give the command. null: it may. */
+  refusalOf(command: Command["type"]): string | null {
+    const verdict = this.#access.judge(this.#entry(), LINE_RIGHTS[command === "delete" ? "del" : command]);
+    if (verdict.type !== "refused") return null;
+    return verdict.hasToken ? verdict.reason : `${verdict.reason}; send it first: auth TOKEN`;
+  }
+
+  #entry(): TokenEntry | null {
+    return this.#digest === null ? null : this.#access.find(this.#digest);
+  }
+}
 
 /** One connection: its lines, one after another, and their answers. */
 class Conversation {
@@ -199,6 +323,7 @@ class Conversation {
   readonly #received: MemoryAccount;
   /** Charged for the answer that is being sent. */
   readonly #held: MemoryAccount;
+  readonly #authentication: Authentication;
   readonly #answer: (command: Command, held: MemoryAccount) => Promise<string | Buffer>;
   readonly #splitter: LineSplitter;
   /** Whether a line has come. */
@@ -212,6 +337,7 @@ class Conversation {
     socket: Socket,
     partMsMax: number,
     { requests, answers }: ServerBudgets,
+    authentication: Authentication,
     answer: (command: Command, held: MemoryAccount) => Promise<string | Buffer>,
   ) {
     this.#socket = socket;
@@ -219,7 +345,9 @@ class Conversation {
     this.#received = requests.open();
     this.#held = answers.open();
     this.#answer = answer;
+    this.#authentication = authentication;
     this.#splitter = new LineSplitter(LINE_BYTES_MAX, this.#received);
+    if (authentication.isStranger) this.#splitter.limit(STRANGER_LINE_BYTES_MAX);
     // One listener for the connection's lifetime, not one for each answer. It leaves `#held` alone: a read
     // for the answer may still be under way. `#reply` closes that account.
     socket.once("close", () => {
@@ -257,14 +385,29 @@ class Conversation {
       return false;
     }
     const command = line.type !== "line" ? TOO_LONG : hasEnd ? parseLine(line.bytes) : CUT_OFF;
-    this.#invalidLines = command.type === "invalid" ? this.#invalidLines + 1 : 0;
-    const answer =
-      command.type === "invalid" ? `Error: ${command.reason}` : await this.#answer(command, this.#held);
+    const answer = await this.#answerTo(command);
     await this.#send(
       typeof answer === "string" ? [Buffer.from(`${answer}\n`, "utf8")] : [OK, answer, LINE_END],
     );
     this.#held.close();
+    if (this.#authentication.isOver)
+      goodbye(this.#socket, `Error: ${WRONG_TOKENS_MAX} wrong tokens; goodbye`);
     return this.#socket.writable;
+  }
+
+  /** The answer to a line. Nothing is done for a client that may not have it done. */
+  async #answerTo(command: LineCommand): Promise<string | Buffer> {
+    if (command.type === "auth") {
+      const answer = this.#authentication.authenticate(command.token);
+      if (!this.#authentication.isStranger) this.#splitter.limit(LINE_BYTES_MAX);
+      return answer;
+    }
+    const refusal =
+      command.type === "invalid" ? command.reason : this.#authentication.refusalOf(command.type);
+    this.#invalidLines = refusal === null ? 0 : this.#invalidLines + 1;
+    return refusal === null && command.type !== "invalid"
+      ? this.#answer(command, this.#held)
+      : `Error: ${String(refusal)}`;
   }
 
   /** Why the connection must be closed instead of executing the line. null: it need not. */
@@ -280,7 +423,7 @@ class Conversation {
     if (line.type === "too-long" && start.toString("latin1", 0, PUT.length) !== PUT) return NOT_OURS;
     return this.#invalidLines < INVALID_LINES_MAX
       ? null
-      : `${INVALID_LINES_MAX} lines in a row were no commands`;
+      : `${INVALID_LINES_MAX} lines in a row were no commands, or not allowed`;
   }
 
   /** Resolves when the client has taken the answer, or the connection is gone. */
@@ -386,7 +529,7 @@ function describeLeader(leader: LeaderHint | null): string {
   const addresses = clientAddressesOf(leader);
   return addresses === null
     ? `the leader is ${leader.id}, whose address for clients is not known yet; try again`
-    : `Leader is ${addresses.line}`;
+    : `Leader is ${addresses.tls === true ? "tls://" : ""}${addresses.line}`;
 }
 
 function oneLine(text: string): string {

@@ -21,7 +21,7 @@ export type Line =
  * buffers at most one line of the largest size: it skips the rest of a longer line and goes on with the next.
  */
 export class LineSplitter {
-  readonly #bytesMax: number;
+  #bytesMax: number;
   readonly #account: MemoryAccount;
   readonly #pieces: PieceBuffer;
   /**
@@ -44,6 +44,11 @@ export class LineSplitter {
   /** Whether it is in the middle of a line. */
   get isInLine(): boolean {
     return this.#pieces.length > 0 || this.#skipped !== null;
+  }
+
+  /** Sets another limit for the lines that come from now on; not above that of the constructor. */
+  limit(bytesMax: number): void {
+    this.#bytesMax = bytesMax;
   }
 
   /** Yields the lines that end in this chunk. A line's bytes are valid until the next is taken. */

@@ -2,6 +2,7 @@
 import type { AdminClient, Member, Members } from "../client/admin-client.ts";
 import { progressOf } from "../client/membership-goal.ts";
 import { KvClientError } from "../client/client-error.ts";
+import { REDIRECT_REFUSED } from "../client/known-nodes.ts";
 import { StartError } from "../shared/errors.ts";
 import { pause } from "../shared/pause.ts";
 
@@ -66,7 +67,12 @@ export async function join(joining: Joining): Promise<void> {
       reportSometimes(`joining: no leader of the cluster is known at the moment`);
     } catch (error) {
       if (!(error instanceof KvClientError)) throw error;
-      if (error.status === 400 || error.status === 401 || error.status === 403)
+      if (
+        error.code === REDIRECT_REFUSED ||
+        error.status === 400 ||
+        error.status === 401 ||
+        error.status === 403
+      )
         throw new StartError(`the cluster does not take this node in: ${error.message}`, { cause: error });
       if (error.code === "CATCH_UP_TIMEOUT") continue;
       reportSometimes(`joining: ${error.message}`);

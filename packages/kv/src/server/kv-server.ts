@@ -13,8 +13,7 @@ import {
 import { snapshotFiles, type SnapshotStore } from "keelson/storage/snapshots";
 import { discardUnusedLog, wal } from "keelson/storage/wal";
 import { tcp } from "keelson/transport/tcp";
-import type { AdminAccess } from "../http/admin-access.ts";
-import { readToken } from "../shared/admin-token.ts";
+import type { Access } from "../access/access.ts";
 import {
   encodeClientAddresses,
   formatAddress,
@@ -29,6 +28,9 @@ import { HttpServer } from "../http/http-server.ts";
 import { dataDirectory } from "../node/data-directory.ts";
 import { LineServer } from "../line/line-server.ts";
 import { kvNodeOf } from "../node/kv-node.ts";
+import { ServerTls } from "../tls/server-tls.ts";
+import { openAccess } from "./access-files.ts";
+import { exposuresOf } from "./exposure.ts";
 import type { ServerSettings } from "./server-settings.ts";
 import { StateDirectory } from "../store/state-directory.ts";
 import { KvStateMachine } from "../store/state-machine.ts";
@@ -56,16 +58,21 @@ export class KvServer {
   /** Set by the first `close`. */
   #closing: Promise<void> | null = null;
 
+  /** Ends the following of files. */
+  readonly #stopFollowing: () => void;
+
   private constructor(
     line: LineServer,
     http: HttpServer,
     raft: Raft<KvCommand, KvResult>,
     startedEmpty: boolean,
+    stopFollowing: () => void,
   ) {
     this.#line = line;
     this.#http = http;
     this.#raft = raft;
     this.startedEmpty = startedEmpty;
+    this.#stopFollowing = stopFollowing;
   }
 
   /**
@@ -86,14 +93,20 @@ export class KvServer {
 
   static async #startOnce(settings: ServerSettings, onLog: LogFunction): Promise<KvServer> {
     const closers: (() => Promise<void>)[] = [];
+    const followed: { readonly close: () => void }[] = [];
+    const stopFollowing = (): void => {
+      for (const one of followed) one.close();
+    };
     try {
-      const admin = await accessOf(settings);
+      const { access, tls } = await secure(settings, followed, onLog);
       // Take the addresses first. If one is in use, nothing on disk has changed yet.
       const shared = {
         connections: new ClientConnections(undefined, (text) => {
           onLog("warn", text, {});
         }),
         budgets: serverBudgets(),
+        access,
+        ...(tls === null ? {} : { tls }),
       };
       const line = await LineServer.listen(settings.line, {}, shared);
       closers.push(() => line.close());
@@ -101,7 +114,7 @@ export class KvServer {
         onLog("error", "a request failed through a mistake of this program", { error });
       };
       const names = httpNamesOf(settings);
-      const http = await HttpServer.listen(settings.http, { onInternalError, admin, names, ...shared });
+      const http = await HttpServer.listen(settings.http, { onInternalError, names, ...shared });
       closers.push(() => http.close());
       const state = new StateDirectory(dataDirectory(settings.data).state, (text) => {
         onLog("warn", text);
@@ -120,8 +133,10 @@ export class KvServer {
       const serving = { node: kvNodeOf(raft, settings.forward), store, snapshots };
       line.serve(serving);
       http.serve(serving);
-      return new KvServer(line, http, raft, startedEmpty);
+      for (const text of exposuresOf(settings)) onLog("warn", text);
+      return new KvServer(line, http, raft, startedEmpty, stopFollowing);
     } catch (error) {
+      stopFollowing();
       for (const close of closers.reverse()) await close();
       throw error;
     }
@@ -146,6 +161,7 @@ export class KvServer {
   close(): Promise<void> {
     this.#closing ??= (async () => {
       await Promise.all([this.#line.close(), this.#http.close()]);
+      this.#stopFollowing();
       await this.#raft.close();
     })();
     return this.#closing;
@@ -203,6 +219,7 @@ function raftOptions(
   const info = encodeClientAddresses({
     line: settings.advertiseLine ?? servers.line.address,
     http: settings.advertiseHttp ?? servers.http.address,
+    ...((settings.tls ?? null) === null ? {} : { tls: true as const }),
   });
   const options = {
     id,
@@ -226,10 +243,22 @@ function httpNamesOf({ advertiseHttp, address, httpNames = [] }: ServerSettings)
   return [...hosts, ...httpNames];
 }
 
-/** Who may operate the cluster; reads the token's file. */
-async function accessOf({ adminOpen, adminTokenFile }: ServerSettings): Promise<AdminAccess> {
-  if (adminTokenFile !== null) return { type: "token", token: await readToken(adminTokenFile) };
-  return { type: adminOpen ? "open" : "local" };
+/** Reads the files of tokens and certificates, and follows them. What must be closed is added to `followed`. */
+async function secure(
+  settings: ServerSettings,
+  followed: { readonly close: () => void }[],
+  onLog: LogFunction,
+): Promise<{ readonly access: Access; readonly tls: ServerTls | null }> {
+  const onReload = (level: "info" | "warn", text: string): void => {
+    onLog(level, text);
+  };
+  const opened = await openAccess(settings, onReload);
+  followed.push(opened);
+  const files = settings.tls ?? null;
+  if (files === null) return { access: opened.access, tls: null };
+  const tls = await ServerTls.open(files, onReload, settings.reloadMs);
+  followed.push(tls);
+  return { access: opened.access, tls };
 }
 
 function logOf({ data }: ServerSettings, onLog: LogFunction): LogStore {

@@ -1,6 +1,7 @@
 /** What a node of the server needs to know to start. `keelson serve` makes it from the command line. */
 import type { PeerSecurityOptions } from "keelson/transport/tcp";
 import type { Address } from "../shared/addresses.ts";
+import type { ServerTlsFiles } from "../tls/server-tls.ts";
 
 /** The settings of one node. */
 export interface ServerSettings {
@@ -43,6 +44,15 @@ export interface ServerSettings {
   readonly snapshots: SnapshotSettings;
   /** The file with the token that operators must send. null: there is no token. */
   readonly adminTokenFile: string | null;
+  /**
+   * The file that lists tokens by their hashes, with their roles. With it, everything but health checks needs
+   * a token. null, or absent: there is none.
+   */
+  readonly tokensFile?: string | null | undefined;
+  /** The files for TLS at the HTTP and the line server. null, or absent: they serve without TLS. */
+  readonly tls?: ServerTlsFiles | null | undefined;
+  /** How often changed files of tokens and certificates are looked for. Default: every 5 s. */
+  readonly reloadMs?: number | undefined;
   /** Counts only without a token: anyone may operate the cluster, not only programs on this machine. */
   readonly adminOpen: boolean;
   /** How the connections between nodes are protected. Default: not at all. */

@@ -47,6 +47,8 @@ export function isLoopback(address: string): boolean {
 export interface ClientAddresses {
   readonly line: string;
   readonly http: string;
+  /** Whether the node uses TLS at both. Absent: it doesn't. */
+  readonly tls?: true;
 }
 
 // Client addresses come from other nodes and go into headers of our answers, so reject everything but an
@@ -58,18 +60,20 @@ const AddressText = v.pipe(
 const ClientAddressesText = v.pipe(
   v.string(),
   v.parseJson(),
-  v.object({ line: AddressText, http: AddressText }),
+  v.object({ line: AddressText, http: AddressText, tls: v.optional(v.literal(true)) }),
 );
 
 /** The text that a node tells the other nodes about itself (`RaftOptions.info`). */
-export function encodeClientAddresses({ line, http }: ClientAddresses): string {
-  return JSON.stringify({ line, http });
+export function encodeClientAddresses({ line, http, tls }: ClientAddresses): string {
+  return JSON.stringify({ line, http, tls });
 }
 
 /** Reads what another node told about itself. null: nothing, or no client addresses. */
 export function decodeClientAddresses(info: string | null): ClientAddresses | null {
   const result = v.safeParse(ClientAddressesText, info);
-  return result.success ? result.output : null;
+  if (!result.success) return null;
+  const { line, http, tls } = result.output;
+  return tls === undefined ? { line, http } : { line, http, tls };
 }
 
 /** Where clients reach the leader. null: no leader is known, or this node has no info from it yet. */

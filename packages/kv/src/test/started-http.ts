@@ -1,5 +1,7 @@
 import { onTestFinished } from "vitest";
-import type { AdminAccess } from "../http/admin-access.ts";
+import { Access, OPEN_RULES, type AccessRules } from "../access/access.ts";
+import { digestOf, Tokens } from "../access/tokens.ts";
+import type { Role } from "../access/rights.ts";
 import { HttpServer, type HttpServerOptions } from "../http/http-server.ts";
 import type { FakeNode } from "./fake-node.ts";
 import { ANY_PORT, fakeServing } from "./serving.ts";
@@ -12,12 +14,22 @@ export interface Started {
   readonly request: (method: string, target: string, init?: RequestInit) => Promise<Response>;
 }
 
-export async function start(admin?: AdminAccess, options: HttpServerOptions = {}): Promise<Started> {
+/** Rules that require the token for operating; for reading and writing too, if `clients` is "token". */
+export function withToken(
+  token: string,
+  role: Role = "operate",
+  clients: AccessRules["clients"] = "everyone",
+): AccessRules {
+  const tokens = new Tokens([{ name: `a-${role}`, role, digest: digestOf(token) }]);
+  return { ...OPEN_RULES, tokens, clients, operators: "token" };
+}
+
+export async function start(rules?: AccessRules, options: HttpServerOptions = {}): Promise<Started> {
   const serving = await fakeServing();
   const mistakes: unknown[] = [];
   const server = await HttpServer.listen(ANY_PORT, {
     onInternalError: (error) => mistakes.push(error),
-    ...(admin === undefined ? {} : { admin }),
+    ...(rules === undefined ? {} : { access: new Access(rules) }),
     ...options,
   });
   onTestFinished(() => server.close());

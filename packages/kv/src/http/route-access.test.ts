@@ -2,17 +2,23 @@ import type { IncomingMessage } from "node:http";
 import { writeFileSync } from "node:fs";
 import path from "node:path";
 import { describe, expect, it, vi } from "vitest";
-import { readToken, TOKEN_FILE_VARIABLE, tokenToSend } from "../shared/admin-token.ts";
-import { refuseAdmin, type AdminAccess } from "./admin-access.ts";
+import {
+  ADMIN_TOKEN_FILE_VARIABLE,
+  readToken,
+  TOKEN_FILE_VARIABLE,
+  tokenToSend,
+} from "../access/token-file.ts";
+import { refuseRemote } from "./route-access.ts";
 import { runAdminCommand } from "../cli/admin.ts";
 import { parseAdminOptions } from "../cli/admin-options.ts";
 import { backup } from "../cli/backup.ts";
-import { errorOf, start } from "../test/started-http.ts";
+import { errorOf, start, withToken } from "../test/started-http.ts";
+import { Access, OPEN_RULES } from "../access/access.ts";
 import { temporaryDirectory } from "../test/temporary.ts";
 import { StartError } from "../shared/errors.ts";
 
 const TOKEN = "0123456789abcdef";
-const WITH_TOKEN: AdminAccess = { type: "token", token: TOKEN };
+const WITH_TOKEN = withToken(TOKEN);
 
 const OPERATING = [
   ["POST", "/members"],
@@ -28,7 +34,7 @@ function from(remoteAddress: string | undefined, headers: IncomingMessage["heade
 
 function fileWith(text: string): string {
   const file = path.join(temporaryDirectory(), "token");
-  writeFileSync(file, text);
+  writeFileSync(file, text, { mode: 0o600 });
   return file;
 }
 
@@ -82,13 +88,14 @@ describe("operating a cluster over HTTP", () => {
     ["fe80::1", false],
     [undefined, false],
   ])("without a token allows requests from %s: %s", (address, isTaken) => {
-    const refusal = refuseAdmin({ type: "local" }, from(address));
+    const refusal = refuseRemote(from(address));
     expect(refusal === null).toBe(isTaken);
     if (refusal !== null) expect(refusal.body.error.message).toContain("--admin-token-file");
   });
 
   it("allows everyone if so configured", () => {
-    expect(refuseAdmin({ type: "open" }, from("10.0.0.7", { origin: "http://example.org" }))).toBeNull();
+    const access = new Access({ ...OPEN_RULES, operators: "everyone" });
+    expect(access.judge(null, "operate")).toEqual({ type: "allowed" });
   });
 });
 
@@ -115,6 +122,8 @@ describe("a token", () => {
   });
 
   it("comes from the environment variable's file, unless the command line names another", async () => {
+    vi.stubEnv(ADMIN_TOKEN_FILE_VARIABLE, fileWith(TOKEN));
+    expect(await tokenToSend(undefined)).toBe(TOKEN);
     vi.stubEnv(TOKEN_FILE_VARIABLE, fileWith(TOKEN));
     expect(await tokenToSend(undefined)).toBe(TOKEN);
     expect(await tokenToSend(fileWith("another-0123456789"))).toBe("another-0123456789");
@@ -134,7 +143,7 @@ describe("a token", () => {
     };
     expect(await run("--admin-token-file", fileWith(TOKEN))).toHaveLength(1);
     await expect(run()).rejects.toThrow(
-      /no token came with the request; this needs the node's --admin-token-file/,
+      /no token came with the request; this needs a token of the role operate/,
     );
     const file = path.join(temporaryDirectory(), "b");
     const options = { file, nodes: [server.address], force: false, stale: false };
