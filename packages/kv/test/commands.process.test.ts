@@ -42,7 +42,7 @@ async function started(args: readonly string[]): Promise<Keelson> {
 }
 
 const NAMES =
-  "demo, serve, status, members, add, remove, promote, demote, move, transfer, snapshot, backup, restore, inspect, recover";
+  "demo, serve, status, members, add, remove, promote, demote, move, transfer, snapshot, token, backup, restore, inspect, recover";
 
 describe("keelson", () => {
   it("prints its commands and their flags", async () => {
