@@ -11,7 +11,10 @@ import { TestAuthority } from "../src/test/certificates.ts";
 import { freePorts } from "./support/ports.ts";
 import { Keelson, run, until } from "./support/process.ts";
 
-/** Two nodes with TLS, client certificates and tokens, as real processes; and all that they and commands print. */
+/**
+ * Two nodes with TLS, client certificates and tokens, as real processes; and all that they and commands
+ * print.
+ */
 class SecureCluster {
   readonly directory = mkdtempSync(path.join(tmpdir(), "keelson-secure-"));
   readonly authority = new TestAuthority();

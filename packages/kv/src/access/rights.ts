@@ -9,7 +9,9 @@
 /** From the weakest to the strongest. Each role may do what those before it may. */
 export const ROLES = ["read", "write", "operate"] as const;
 
-/** What the holder of a token may do. `operate`: change the cluster, and take backups, which hold all keys. */
+/**
+ * What the holder of a token may do. `operate`: change the cluster, and take backups, which hold all keys.
+ */
 export type Role = (typeof ROLES)[number];
 
 /** Who may do something: anyone, or the holder of a token with at least this role. */
@@ -43,7 +45,9 @@ export const LINE_RIGHTS = {
   del: "write",
 } as const satisfies Readonly<Record<string, Right>>;
 
-/** What a request for a path that the server doesn't know needs, so that strangers can't find out which exist. */
+/**
+ * What a request for a path that the server doesn't know needs, so that strangers can't find out which exist.
+ */
 export const UNKNOWN_ROUTE_RIGHT: Right = "read";
 
 /** What a method needs at a route. */

@@ -2,7 +2,9 @@
 import { readFileOf } from "../shared/secret-file.ts";
 import { StartError, UsageError } from "../shared/errors.ts";
 
-/** The environment variables that name the token's file when the command line doesn't; the first has priority. */
+/**
+ * The environment variables that name the token's file when the command line doesn't; the first has priority.
+ */
 export const TOKEN_FILE_VARIABLE = "KEELSON_TOKEN_FILE";
 export const ADMIN_TOKEN_FILE_VARIABLE = "KEELSON_ADMIN_TOKEN_FILE";
 

@@ -56,9 +56,9 @@ export function positionalsOf<const Names extends readonly string[]>(
 }
 
 /**
- * The nodes that the value of `--url` names: "host:port", "http://host:port" or "https://host:port", separated
- * by commas. Returns them as "host:port", and those with TLS as "https://host:port". `usesTls`: what is meant
- * without a scheme; then a node without TLS is refused.
+ * The nodes that the value of `--url` names: "host:port", "http://host:port" or "https://host:port",
+ * separated by commas. Returns them as "host:port", and those with TLS as "https://host:port". `usesTls`:
+ * what is meant without a scheme; then a node without TLS is refused.
  */
 export function nodesIn(text: string, flag = "--url", usesTls = false): string[] {
   return text.split(",").map((part) => {

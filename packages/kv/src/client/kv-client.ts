@@ -5,8 +5,8 @@
  * `nodes`, and after each failed attempt to the next. A redirect is followed at once, but a second one in a
  * row only after a pause: two nodes that take each other for the leader would send the client back and forth.
  *
- * A redirect to a node that isn't in `nodes` is not followed with a token, and none from a node with TLS to one
- * without (`known-nodes.ts`).
+ * A redirect to a node that isn't in `nodes` is not followed with a token, and none from a node with TLS to
+ * one without (`known-nodes.ts`).
  *
  * **What is repeated.** An attempt whose outcome is "not done" is always repeated. One whose outcome is
  * unknown is repeated only if that does no harm: a read, a write in a session (the cluster recognizes it by
@@ -28,16 +28,16 @@ import { unreachable } from "./unreachable.ts";
 /** Options of a client. */
 export interface KvClientOptions {
   /**
-   * HTTP addresses of some nodes or all, "host:port", or "https://host:port" for nodes with TLS; at least one:
-   * with none, the constructor throws `RangeError`. With `tls`, "host:port" means a node with TLS too. With
-   * `token`, name all nodes: only they get it.
+   * HTTP addresses of some nodes or all, "host:port", or "https://host:port" for nodes with TLS; at least
+   * one: with none, the constructor throws `RangeError`. With `tls`, "host:port" means a node with TLS too.
+   * With `token`, name all nodes: only they get it.
    */
   readonly nodes: readonly string[];
   /** How to check nodes with TLS, and what to prove to them. Default: what Node trusts, and nothing. */
   readonly tls?: ClientTls | undefined;
   /**
-   * The token to send to nodes that require one: 16 to 1024 visible ASCII characters. Without TLS, whoever can
-   * read the network can read it. Default: none.
+   * The token to send to nodes that require one: 16 to 1024 visible ASCII characters. Without TLS, whoever
+   * can read the network can read it. Default: none.
    */
   readonly token?: string | undefined;
   /**

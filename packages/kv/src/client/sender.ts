@@ -1,8 +1,8 @@
 /**
  * Sends HTTP requests to nodes, with or without TLS.
  *
- * Without TLS it is `fetch`. `fetch` can't be told which authorities to trust or which certificate to show, so
- * requests over TLS go through `node:https`, with the same kind of answer.
+ * Without TLS it is `fetch`. `fetch` can't be told which authorities to trust or which certificate to show,
+ * so requests over TLS go through `node:https`, with the same kind of answer.
  */
 import type { IncomingMessage } from "node:http";
 import { Agent, request as httpsRequest } from "node:https";
@@ -11,8 +11,8 @@ import { Readable } from "node:stream";
 /** How a client of nodes with TLS checks them, and proves who it is. All are in PEM. */
 export interface ClientTls {
   /**
-   * The authorities whose certificates are accepted for nodes. Default: those that Node knows. In any case the
-   * certificate must name the host that the client called.
+   * The authorities whose certificates are accepted for nodes. Default: those that Node knows. In any case
+   * the certificate must name the host that the client called.
    */
   readonly ca?: string | Uint8Array | undefined;
   /** The client's own certificate with its intermediate ones, for nodes that require one. */
@@ -62,7 +62,9 @@ export class Sender {
     this.#agent = new Agent({ keepAlive: true, minVersion: "TLSv1.2", ...given });
   }
 
-  /** Sends one request to a node. Redirects are not followed. Rejects as `fetch` does, or `NotConnectedError`. */
+  /**
+   * Sends one request to a node. Redirects are not followed. Rejects as `fetch` does, or `NotConnectedError`.
+   */
   send(node: string, target: string, { body, signal, ...init }: NodeRequest): Promise<Response> {
     const url = `${urlOf(node)}${target}`;
     if (isSecure(node)) return this.#sendSecurely(url, { body, signal, ...init });

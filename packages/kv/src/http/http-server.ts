@@ -24,8 +24,8 @@
  * | GET /healthz            |                                         | 200; 503 if the node has stopped |
  * | GET /readyz             |                                         | 200; 503 if it is not ready      |
  *
- * - (op): for operators only; anyone else gets 401 or 403. If the node has a file of tokens, everything but the
- *   health checks needs one (`access/rights.ts`).
+ * - (op): for operators only; anyone else gets 401 or 403. If the node has a file of tokens, everything but
+ *   the health checks needs one (`access/rights.ts`).
  * - `consistency` is `linearizable` (the default), `lease` or `stale`. Answers to stale reads have the header
  *   `Keelson-Staleness`, which says how old they may be.
  * - A condition is `If-Match` or `If-None-Match: *`. If it doesn't hold, the answer is 412.
@@ -118,8 +118,8 @@ const CHECK_EVERY_MS = 5000;
  */
 const WAITING_MAX = 2048;
 /**
- * Bytes that a TLS connection may hold whose requests can't be parsed yet. What comes while they are parsed is
- * not held, so this costs nothing.
+ * Bytes that a TLS connection may hold whose requests can't be parsed yet. What comes while they are parsed
+ * is not held, so this costs nothing.
  */
 const READ_AHEAD_BYTES = 2048;
 /** How long requests under way have to end after `close`. Then their connections are cut. */

@@ -243,7 +243,9 @@ function httpNamesOf({ advertiseHttp, address, httpNames = [] }: ServerSettings)
   return [...hosts, ...httpNames];
 }
 
-/** Reads the files of tokens and certificates, and follows them. What must be closed is added to `followed`. */
+/**
+ * Reads the files of tokens and certificates, and follows them. What must be closed is added to `followed`.
+ */
 async function secure(
   settings: ServerSettings,
   followed: { readonly close: () => void }[],

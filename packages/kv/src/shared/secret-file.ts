@@ -2,9 +2,14 @@
 import { open } from "node:fs/promises";
 import { reasonOf, StartError } from "./errors.ts";
 
-/** The largest of these files is a list of certificates; an endless file, such as a device, must not fill memory. */
+/**
+ * The largest of these files is a list of certificates; an endless file, such as a device, must not fill
+ * memory.
+ */
 const BYTES_MAX = 1024 * 1024;
-/** Everyone's bits, and the group's bit for writing. The group may read: that is how containers get secrets. */
+/**
+ * Everyone's bits, and the group's bit for writing. The group may read: that is how containers get secrets.
+ */
 const TOO_OPEN = 0o027;
 
 /**
