@@ -5,10 +5,10 @@
 // Start it three times, each as another member, with the node's id, its directory, its HTTP port and the
 // members:
 //
-//   node --conditions=source examples/bank.ts a data/a 8001 a=127.0.0.1:7001 b=127.0.0.1:7002
-//   c=127.0.0.1:7003 node --conditions=source examples/bank.ts b data/b 8002 a=127.0.0.1:7001
-//   b=127.0.0.1:7002 c=127.0.0.1:7003 node --conditions=source examples/bank.ts c data/c 8003
-//   a=127.0.0.1:7001 b=127.0.0.1:7002 c=127.0.0.1:7003
+//   members="a=127.0.0.1:7001 b=127.0.0.1:7002 c=127.0.0.1:7003"
+//   node --conditions=source examples/bank.ts a bank/a 8001 $members
+//   node --conditions=source examples/bank.ts b bank/b 8002 $members
+//   node --conditions=source examples/bank.ts c bank/c 8003 $members
 import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
 
 import { isRaftError, Raft, RaftError, type StandardSchema, type StateMachine } from "keelson";

@@ -5,6 +5,7 @@ import { execFileSync } from "node:child_process";
 import { existsSync, readdirSync, readFileSync } from "node:fs";
 import path from "node:path";
 import { describe, expect, it } from "vitest";
+import { builtInNames, codeNamedIn, namesIn } from "./lib/named-code.ts";
 import { checksNamedIn, testsNamedIn, titlesIn } from "./lib/named-tests.ts";
 
 const root = path.join(import.meta.dirname, "..");
@@ -46,6 +47,17 @@ function mentionsIn(document: string): Mention[] {
     file: path.join(path.dirname(document), file),
   }));
 }
+
+/** Documents that name code of other programs, or of earlier versions of ours. */
+const ABOUT_OTHERS = new Set([
+  "CHANGELOG.md",
+  "docs/design/pitfalls.md",
+  "docs/glossary.md",
+  "docs/mutation.md",
+  "docs/zoo.md",
+]);
+/** Access modes of a volume in Kubernetes. */
+const OTHERS_NAMES = new Set(["ReadWriteMany", "ReadWriteOncePod"]);
 
 /** The anchors of a document: those that GitHub makes of its headings, and those that it sets itself. */
 function anchorsOf(document: string): Set<string> {
@@ -109,6 +121,35 @@ describe("the documents", () => {
     });
     expect(mentions.length).toBeGreaterThan(50);
     expect(wrong.map(({ document, file, name }) => `${document}: ${name} in ${file}`)).toEqual([]);
+  });
+
+  it("name only code that exists", () => {
+    const sources = execFileSync(
+      "git",
+      ["ls-files", "packages/*/src/*.ts", "examples/*.ts", "scripts/*.ts"],
+      {
+        cwd: root,
+        encoding: "utf8",
+      },
+    ).split("\n");
+    const known = builtInNames();
+    for (const file of sources.filter((name) => name !== "" && !/\.test\.ts$|\/test\//.test(name))) {
+      for (const name of namesIn(read(file))) known.add(name);
+    }
+    let seen = 0;
+    const wrong = documents()
+      .filter((page) => !ABOUT_OTHERS.has(page))
+      .flatMap((page) => {
+        const text = read(page);
+        const own = namesIn([...text.matchAll(/^```.*?^```$/gms)].join("\n"));
+        const names = [...codeNamedIn(page, text)];
+        seen += names.length;
+        return names
+          .filter((name) => !known.has(name) && !own.has(name) && !OTHERS_NAMES.has(name))
+          .map((name) => `${page}: ${name}`);
+      });
+    expect(seen).toBeGreaterThan(300);
+    expect(wrong).toEqual([]);
   });
 
   it("link only to anchors that exist", () => {
