@@ -127,7 +127,7 @@ const raft = await Raft.open({
   data,
   members,
   stateMachine: bank,
-  onLog: (level, text) => {
+  onLog: ({ level, text }) => {
     if (level !== "info") console.error(`${level}: ${text}`);
   },
 });

@@ -100,7 +100,7 @@ async function serve(id: string, addresses: ReadonlyMap<string, string>, data: s
     members: Object.fromEntries([...addresses].map(([each, address]) => [each, raftAddressOf(address)])),
     data,
     stateMachine: map,
-    onLog: (level, text) => {
+    onLog: ({ level, text }) => {
       if (level !== "info") console.error(`${level}: ${text}`);
     },
   });

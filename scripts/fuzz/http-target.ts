@@ -197,6 +197,7 @@ class LoneNode implements KvNode {
       ],
       ...{
         stalled: null,
+        logWriteLatency: { count: 0, sumMs: 0, lastMs: 0, recentMaxMs: 0, buckets: [] },
         pendingEntries: 0,
         pendingBytes: 0,
         pendingReads: 0,

@@ -59,6 +59,7 @@ export type { SessionCommandId } from "../codec/session-entry.ts";
 // What a program can follow.
 export type { CommittedCommand, RaftChange } from "./streams/index.ts";
 export type {
+  LatencyMetrics,
   MemberMetrics,
   RaftCounters,
   RaftMetrics,
@@ -114,6 +115,9 @@ export {
   type LeaderHint,
   type Outcome,
 } from "../errors.ts";
+
+// What `RaftOptions.onLog` gets, and how a store of your own takes part.
+export type { ComponentLog, LogComponent, LogEvent, LogFields, LogLevel } from "../log-event.ts";
 
 // Terms of Raft.
 export { ORIGIN, type LogIndex, type LogPosition, type NodeId, type Term } from "../core/position.ts";

@@ -8,7 +8,7 @@ import type {
   RestoreOptions,
   WalOptions,
 } from "../storage/wal/index.ts";
-import type { InspectSnapshotsOptions, SnapshotFilesOptions } from "../storage/snapshots/index.ts";
+import type { InspectSnapshotsOptions } from "../storage/snapshots/index.ts";
 import { tcpLimitsOf, DEFAULT_TCP_LIMITS } from "../transport/tcp/tcp-limits.ts";
 import type { TcpOptions } from "../transport/tcp/index.ts";
 import type {
@@ -61,7 +61,6 @@ describe("each option may be undefined", () => {
     expectTypeOf<Undefined<ForceNewClusterOptions>>().toExtend<
       Pick<ForceNewClusterOptions, OptionalNames<ForceNewClusterOptions>>
     >();
-    expectTypeOf<Undefined<SnapshotFilesOptions>>().toExtend<SnapshotFilesOptions>();
     expectTypeOf<Undefined<InspectSnapshotsOptions>>().toExtend<InspectSnapshotsOptions>();
   });
 

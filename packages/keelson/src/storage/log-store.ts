@@ -1,3 +1,4 @@
+import type { ComponentLog } from "../log-event.ts";
 import type { HardState } from "../core/action.ts";
 import type { ConfigAt, TermRun } from "../core/message.ts";
 import type { ClusterConfig } from "../core/config.ts";
@@ -117,6 +118,12 @@ export interface LogStore {
    *   InvalidOptionError
    */
   open(identity: LogIdentity, environment: Environment): Promise<StoredLog>;
+
+  /**
+   * Names where the store writes what people should know, such as that an interrupted write was cut off. A
+   * node calls it before `open`, with its own log. Absent: the store has nothing to say.
+   */
+  logTo?(log: ComponentLog): void;
 
   /**
    * Replaces the hard state, removes entries from the end, and adds entries: whatever `write` asks for, in

@@ -1,3 +1,4 @@
+import type { ComponentLog } from "../log-event.ts";
 import type { LogPosition } from "../core/position.ts";
 import type { Environment } from "../environment/environment.ts";
 
@@ -143,6 +144,12 @@ export interface SnapshotStore {
    *   read or written, or a snapshot in it is of another version of the format
    */
   open(environment: Environment): Promise<OpenedSnapshots>;
+
+  /**
+   * Names where the store writes what people should know. A node calls it before `open`, with its own log.
+   * Absent: the store has nothing to say.
+   */
+  logTo?(log: ComponentLog): void;
   /** The newest complete snapshot; null: there is none, or the store is not open. */
   readonly newest: StoredSnapshot | null;
   /**

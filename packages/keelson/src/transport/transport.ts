@@ -2,6 +2,7 @@
 // call on the node that uses it (`TransportHost`). Implementations are in memory/ and tcp/; the handshake
 // that they share is in handshake.ts. One suite checks every implementation: `describeTransport` in
 // keelson/testing.
+import type { LogFields } from "../log-event.ts";
 import type { RuntimeMessage } from "../codec/frame-runtime-message.ts";
 import type { Message } from "../core/message.ts";
 import type { NodeId } from "../core/position.ts";
@@ -104,7 +105,7 @@ export interface TransportHost {
    */
   receive(transportMessage: TransportMessage): void;
   /** Writes something that an operator should know into the node's log. */
-  log(level: "info" | "warn", text: string, fields?: Readonly<Record<string, unknown>>): void;
+  log(level: "info" | "warn", text: string, fields?: LogFields): void;
 }
 
 /**

@@ -90,7 +90,6 @@ async function serveOnce(
   const server = await start(options, logger);
   const { line, http } = server.addresses;
   logger.info({ raft: formatAddress(options.listen), line, http, pid: process.pid }, "serving");
-  void followChanges(server, options, logger);
   const leaderless = setTimeout(() => {
     const text = leaderlessText(server, options);
     if (text !== null) logger.info(text);
@@ -173,8 +172,7 @@ function stopRequested(): Promise<string> {
 /** Starts the node, and turns errors that the user can fix into `StartError`. */
 async function start(options: ServeOptions, logger: Logger): Promise<KvServer> {
   try {
-    return await KvServer.start(options, (level, text, { id: _, ...fields } = {}) => {
-      // `base` puts the id on every line already.
+    return await KvServer.start(options, (level, text, fields = {}) => {
       logger[level](fields, text);
     });
   } catch (error) {
@@ -222,38 +220,4 @@ function joinCluster(
       },
     );
   });
-}
-
-/** Logs changes of role, leader and members until the node stops. */
-async function followChanges({ raft }: KvServer, { id }: ServeOptions, logger: Logger): Promise<void> {
-  let wasMember = false;
-  for await (const change of raft.changes()) {
-    switch (change.type) {
-      case "role":
-        logger.info({ role: change.role, term: change.term }, `now ${change.role}`);
-        break;
-      case "leader":
-        logger.info(
-          { leader: change.leader, term: change.term },
-          change.leader === null ? "no leader is known" : `the leader is ${change.leader}`,
-        );
-        break;
-      case "membership": {
-        const { index, config } = change;
-        const { voters, learners } = config;
-        logger.info({ index, voters, learners }, "the members");
-        const isMember = [...voters, ...config.outgoingVoters, ...learners].includes(id);
-        if (wasMember && !isMember) {
-          logger.warn(
-            { index },
-            "this node is no member of the cluster any more: it can be stopped, and its directory deleted",
-          );
-        }
-        wasMember = isMember;
-        break;
-      }
-      case "stopped":
-        break;
-    }
-  }
 }

@@ -1,6 +1,6 @@
 /** `GET /metrics`: the node's figures and the server's own, in the text format of Prometheus. */
 import { Counter, Gauge, Histogram, Registry } from "prom-client";
-import type { RaftMetrics } from "keelson";
+import type { LatencyMetrics, RaftMetrics } from "keelson";
 
 /** Reads one figure from the node's metrics. */
 type Figure = (metrics: RaftMetrics) => number;
@@ -135,6 +135,27 @@ export class HttpMetrics {
     for (const { id, lostEntries } of metrics.members) {
       if (lostEntries !== null) this.#lostEntries.set({ member: id }, lostEntries ? 1 : 0);
     }
-    return this.#registry.metrics();
+    return `${await this.#registry.metrics()}\n${logWriteText(metrics.logWriteLatency)}`;
   }
+}
+
+/**
+ * The node's own histogram of its log writes, as text: the library of this file's other metrics has no
+ * histogram that is copied from elsewhere.
+ */
+function logWriteText({ count, sumMs, recentMaxMs, buckets }: LatencyMetrics): string {
+  const name = "keelson_log_write_seconds";
+  return [
+    `# HELP ${name} From handing a write to the node's log to its being durable, in seconds`,
+    `# TYPE ${name} histogram`,
+    ...buckets.map((bucket) => `${name}_bucket{le="${bucket.toMs / 1000}"} ${bucket.count}`),
+    `${name}_bucket{le="+Inf"} ${count}`,
+    `${name}_sum ${sumMs / 1000}`,
+    `${name}_count ${count}`,
+    "",
+    `# HELP keelson_log_write_recent_max_seconds The longest of the last 10 to 20 seconds, the one under way included`,
+    "# TYPE keelson_log_write_recent_max_seconds gauge",
+    `keelson_log_write_recent_max_seconds ${recentMaxMs / 1000}`,
+    "",
+  ].join("\n");
 }

@@ -376,6 +376,12 @@ describe("the state of the node", () => {
       'keelson_http_requests_total{method="PUT",route="/kv/:key",status="200"} 1',
       'keelson_http_requests_total{method="GET",route="/kv/:key",status="404"} 1',
       "keelson_write_seconds_count 1",
+      "# TYPE keelson_log_write_seconds histogram",
+      'keelson_log_write_seconds_bucket{le="0.001"} 2',
+      'keelson_log_write_seconds_bucket{le="+Inf"} 3',
+      "keelson_log_write_seconds_sum 0.0125",
+      "keelson_log_write_seconds_count 3",
+      "keelson_log_write_recent_max_seconds 0.011",
     ]) {
       expect(text.split("\n")).toContain(line);
     }

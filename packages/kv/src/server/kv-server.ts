@@ -5,7 +5,8 @@
 import {
   AlreadyInitializedError,
   Raft,
-  type LogStore,
+  type LogEvent,
+  type LogLevel,
   type RaftError,
   type RaftOptions,
   type Transport,
@@ -36,7 +37,7 @@ import { StateDirectory } from "../store/state-directory.ts";
 import { KvStateMachine } from "../store/state-machine.ts";
 
 /** Receives the log lines of the node and the server. */
-export type LogFunction = NonNullable<RaftOptions<KvCommand, KvResult>["onLog"]>;
+export type LogFunction = (level: LogLevel, text: string, fields?: Readonly<Record<string, unknown>>) => void;
 
 /** The node's directory is empty, and the settings name no cluster to create or join. */
 export class NoClusterError extends Error {
@@ -120,7 +121,7 @@ export class KvServer {
         onLog("warn", text);
       });
       const store = new KvStateMachine((progress) => state.openDatabase(progress), { recovery: state });
-      const snapshots = snapshotFiles(dataDirectory(settings.data).snapshots, { onLog });
+      const snapshots = snapshotFiles(dataDirectory(settings.data).snapshots);
       const raft = await Raft.open(raftOptions(settings, { line, http }, store, snapshots, onLog));
       closers.push(() => raft.close());
       const startedEmpty = raft.metrics().lastIndex === 0;
@@ -224,12 +225,14 @@ function raftOptions(
   const options = {
     id,
     stateMachine,
-    log: logOf(settings, onLog),
+    log: wal(dataDirectory(settings.data).log),
     snapshots: { store: snapshots, ...settings.snapshots },
     transport: transportOf(settings),
     forward: settings.forward,
     info,
-    onLog,
+    onLog: ({ level, text, component, fields }: LogEvent) => {
+      onLog(level, text, { component, ...fields });
+    },
     ...(settings.peers === null ? {} : { members: settings.peers }),
     ...(settings.reach === undefined ? {} : { reachAt: settings.reach }),
   };
@@ -261,10 +264,6 @@ async function secure(
   const tls = await ServerTls.open(files, onReload, settings.reloadMs);
   followed.push(tls);
   return { access: opened.access, tls };
-}
-
-function logOf({ data }: ServerSettings, onLog: LogFunction): LogStore {
-  return wal(dataDirectory(data).log, { onLog });
 }
 
 function transportOf({ listen, address, peerSecurity }: ServerSettings): Transport {

@@ -122,6 +122,13 @@ export class FakeNode implements KvNode {
         },
       ],
       stalled: null,
+      logWriteLatency: {
+        ...{ count: 3, sumMs: 12.5, lastMs: 0.5, recentMaxMs: 11 },
+        buckets: [
+          { toMs: 1, count: 2 },
+          { toMs: 10, count: 2 },
+        ],
+      },
       pendingEntries: 0,
       pendingBytes: 0,
       forwardedCalls: 3,

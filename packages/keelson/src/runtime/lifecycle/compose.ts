@@ -3,6 +3,7 @@
 // Driver and applier report to parts that use them in turn. `NodeEvents` stands for these parts: it is made
 // when all of them exist, and attached to driver and applier once. `NodeStatus` is made first, because every
 // part reports failures to it. `NodeLifecycle`, which reacts to them, is made last.
+import type { LogFields } from "../../log-event.ts";
 import type { RuntimeMessage } from "../../codec/frame-runtime-message.ts";
 import { EntryKind } from "../../codec/record.ts";
 import { encodeSessionTime } from "../../codec/session-entry.ts";
@@ -18,7 +19,7 @@ import {
   type Settings,
   type StallMetrics,
 } from "../shared/index.ts";
-import { Applier, Driver } from "../loop/index.ts";
+import { Applier, Driver, WriteLatency } from "../loop/index.ts";
 import {
   KnownPeers,
   LeaderMaintenance,
@@ -48,7 +49,8 @@ import { ClusterFormation } from "./cluster-formation.ts";
 import type { PlannedCluster } from "./first-membership.ts";
 import { NodeEvents } from "./node-events.ts";
 import { NodeLifecycle } from "./node-lifecycle.ts";
-import type { NodeLog } from "./node-log.ts";
+import { ElectionLog } from "./election-log.ts";
+import type { NodeLog, NodeLogs } from "./node-log.ts";
 import { metricsOf, probedStateOf, type ProbedState } from "./node-metrics.ts";
 import type { GroupParts, ProcessParts } from "./node-parts.ts";
 import type { NodeStatus } from "./node-status.ts";
@@ -86,8 +88,10 @@ export interface ComposedNode<Command, Result> {
 /** What most parts need. It is made before all of them. */
 interface Base<Command, Result> extends ProcessParts, GroupParts<Command, Result> {
   readonly status: NodeStatus;
+  readonly logs: NodeLogs;
+  /** The log of the component "node". */
   readonly log: NodeLog;
-  readonly warn: (text: string, fields?: Readonly<Record<string, unknown>>) => void;
+  readonly warn: (text: string, fields?: LogFields) => void;
   readonly failed: (failure: Failure) => void;
   readonly calls: CallRegistry;
   /** Sends a message to another node's runtime, or drops it; false: certainly dropped. */
@@ -107,21 +111,22 @@ export function composeNode<Command, Result>(
   process: ProcessParts,
   group: GroupParts<Command, Result>,
   status: NodeStatus,
-  log: NodeLog,
+  logs: NodeLogs,
   planned: PlannedCluster | null,
 ): ComposedNode<Command, Result> {
-  const base = baseOf(process, group, status, log);
+  const base = baseOf(process, group, status, logs);
   const { core, memberships } = group;
   const loop = loopOf(base);
   const bootstrap = bootstrapOf(base, loop);
-  const formation = planned === null ? null : new ClusterFormation({ ...base, planned, bootstrap });
+  const formation =
+    planned === null ? null : new ClusterFormation({ ...base, log: logs("membership"), planned, bootstrap });
   const noLeaderError = (): NotLeaderError => noLeaderErrorOf(memberships, formation);
   const streams = streamsOf(base, loop);
   const removal = new RemovalWatch({
     ...base,
     onRemoved: (evidence) => {
       streams.changes.push({ type: "removed", ...evidence });
-      log("warn", removalText(core.id, evidence), { ...evidence });
+      logs("membership")("warn", removalText(core.id, evidence), { ...evidence });
     },
     refuseCalls: () => {
       members.forwarder.removed();
@@ -141,7 +146,8 @@ export function composeNode<Command, Result>(
     ...{ ...loop, ...members, ...writes, ...reads, ...streams },
     ...{ bootstrap, formation, snapshots, detector },
   };
-  const events = new NodeEvents({ ...parts, core, memberships });
+  const electionLog = new ElectionLog({ ...base, log: logs("election") });
+  const events = new NodeEvents({ ...parts, core, memberships, electionLog, log: logs("membership") });
   loop.driver.attach(events);
   loop.applier.attach(events);
   base.stallWatch.attach({
@@ -164,7 +170,7 @@ export function composeNode<Command, Result>(
   return {
     ...parts,
     ...{ group, status, lifecycle },
-    transportHost: transportHostOf(process, group, { ...parts, status, log }),
+    transportHost: transportHostOf(process, group, { ...parts, status, log: logs("transport") }),
     metrics: () => metricsOf(measured),
     probe: () => probedStateOf(measured),
   };
@@ -205,13 +211,14 @@ function baseOf<Command, Result>(
   process: ProcessParts,
   group: GroupParts<Command, Result>,
   status: NodeStatus,
-  log: NodeLog,
+  logs: NodeLogs,
 ): Base<Command, Result> {
+  const log = logs("node");
   const { environment, deadlines, transport } = process;
   return {
     ...process,
     ...group,
-    ...{ status, log },
+    ...{ status, logs, log },
     warn: (text, fields) => {
       log("warn", text, fields);
     },
@@ -227,6 +234,7 @@ function baseOf<Command, Result>(
 
 interface Loop<Command, Result> {
   readonly driver: Driver;
+  readonly latency: WriteLatency;
   readonly sessions: SessionApplier<Result>;
   readonly results: ResultEncoder<Result>;
   readonly logClock: LogClock;
@@ -235,14 +243,19 @@ interface Loop<Command, Result> {
 
 function loopOf<Command, Result>(base: Base<Command, Result>): Loop<Command, Result> {
   const { core, logRecords, memberships, store, watchdog, transport, environment } = base;
-  const { stateMachine, applied, failed, warn } = base;
-  const { limits } = base.settings;
+  const { stateMachine, applied, failed, logs } = base;
+  const { limits, timings } = base.settings;
+  const latency = new WriteLatency({ environment, timings, log: logs("storage") });
+  const warn = (text: string, fields?: LogFields): void => {
+    logs("transport")("warn", text, fields);
+  };
   const results = new ResultEncoder(stateMachine.codec);
   const sessions = new SessionApplier(base.sessionTable, results);
   return {
     driver: new Driver({
-      ...{ core, logRecords, memberships, store, watchdog, transport, environment, failed, warn },
+      ...{ core, logRecords, memberships, store, watchdog, latency, transport, environment, failed, warn },
     }),
+    latency,
     sessions,
     results,
     logClock: new LogClock({ core, environment, table: base.sessionTable }),
@@ -271,9 +284,12 @@ function membersOf<Command, Result>(
   removal: RemovalWatch,
   noLeaderError: () => NotLeaderError,
 ): Members {
-  const { core, memberships, stored, environment, transport, calls, warn, send, log, failed } = base;
+  const { core, memberships, stored, environment, transport, calls, send, logs, failed } = base;
   const { timings, limits, info, priority, reachAt } = base.settings;
-  const peers = new KnownPeers(warn);
+  const log = logs("membership");
+  const peers = new KnownPeers((text, fields) => {
+    log("warn", text, fields);
+  });
   const lostEntries = new LostEntries({
     ...{ core, send, log, failed },
     storeIdOf: (id) => peers.storeIdOf(id),
@@ -447,12 +463,12 @@ function snapshotsOf<Command, Result>(
   installed: (position: { readonly index: number }) => void,
 ): SnapshotService {
   const { snapshotStore, settings, stateMachine, sessionTable, core, logRecords, memberships } = base;
-  const { environment, calls, send, failed, log, warn } = base;
+  const { environment, calls, send, failed, logs, warn } = base;
   if (snapshotStore === null || settings.snapshots === null) return new NoSnapshots(warn);
   return new SnapshotManager<Command, Result>({
     ...{ id: settings.id, store: snapshotStore, policy: settings.snapshots, sessions: sessionTable },
     ...{ stateMachine, applier, core, logRecords, memberships, driver, environment, calls },
-    ...{ send, installed, failed, log },
+    ...{ send, installed, failed, log: logs("snapshot") },
     clusterId: () => bootstrap.clusterId,
   });
 }

@@ -35,7 +35,7 @@ class Machines {
         id,
         stateMachine: new Journal(),
         environment: this.world.environment(machine, files.mount()),
-        onLog: (level, text) => this.messages.push(`${level} ${id}: ${text}`),
+        onLog: ({ level, text }) => this.messages.push(`${level} ${id}: ${text}`),
         ...options,
       }),
     );

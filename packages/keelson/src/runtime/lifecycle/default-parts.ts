@@ -11,7 +11,6 @@ import type { LogStore } from "../../storage/log-store.ts";
 import type { SnapshotStore } from "../../storage/snapshot-store.ts";
 import type { Transport } from "../../transport/transport.ts";
 import { takesSnapshots, type RaftOptions } from "../shared/index.ts";
-import type { NodeLog } from "./node-log.ts";
 
 /**
  * The directories below the option `data`. The command `keelson` looks for log and snapshots under these
@@ -35,12 +34,11 @@ export interface OuterParts {
  */
 export async function outerPartsOf<Command, Result>(
   options: RaftOptions<Command, Result>,
-  log: NodeLog,
 ): Promise<OuterParts> {
   return {
-    log: options.log ?? (await logIn(directoryOf(options, "log", LOG_DIRECTORY), log)),
+    log: options.log ?? (await logIn(directoryOf(options, "log", LOG_DIRECTORY))),
     transport: options.transport ?? (await transportOf(options)),
-    snapshotStore: await snapshotStoreOf(options, log),
+    snapshotStore: await snapshotStoreOf(options),
     environment: options.environment ?? (await environmentOfNode()),
   };
 }
@@ -50,20 +48,19 @@ async function environmentOfNode(): Promise<Environment> {
   return nodeEnvironment();
 }
 
-async function logIn(directory: string, onLog: NodeLog): Promise<LogStore> {
+async function logIn(directory: string): Promise<LogStore> {
   const { wal } = await import("../../storage/wal/index.ts");
-  return wal(directory, { onLog });
+  return wal(directory);
 }
 
 async function snapshotStoreOf<Command, Result>(
   options: RaftOptions<Command, Result>,
-  onLog: NodeLog,
 ): Promise<SnapshotStore | null> {
   if (options.snapshots?.store !== undefined) return options.snapshots.store;
   if (!takesSnapshots(options)) return null;
   const directory = directoryOf(options, "snapshots.store", SNAPSHOTS_DIRECTORY);
   const { snapshotFiles } = await import("../../storage/snapshots/index.ts");
-  return snapshotFiles(directory, { onLog });
+  return snapshotFiles(directory);
 }
 
 async function transportOf<Command, Result>({

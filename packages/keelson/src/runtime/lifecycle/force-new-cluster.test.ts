@@ -33,7 +33,7 @@ it("a cluster that was forced from the node that lagged behind refuses the old m
         stateMachine: journal,
         log: wal("data"),
         transport: tcp({ listen: `${id}:7001` }),
-        onLog: (_level, text) => void warnings.push(text),
+        onLog: ({ text }) => void warnings.push(text),
       }),
     );
     rafts.set(id, { raft, journal, warnings });

@@ -120,7 +120,7 @@ const OTHER_METHODS = [
   "constructor",
   // The opened node is what this test is about; `initialize` and the streams are below.
   ...["initialize", "initialized", "changes", "committed"],
-  ...["staleness", "leader", "metrics", "stopped", "close"],
+  ...["staleness", "leader", "removed", "metrics", "stopped", "close"],
 ];
 
 /** A way in which the node ends. */

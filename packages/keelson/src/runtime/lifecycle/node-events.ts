@@ -6,6 +6,7 @@
 // it calls, and attached to driver and applier once, before the first input.
 import type { RuntimeMessage } from "../../codec/frame-runtime-message.ts";
 import type { ReadAction } from "../../core/action.ts";
+import { describeConfig } from "../../core/trace.ts";
 import type { InstallSnapshot } from "../../core/message.ts";
 import type { RaftNode } from "../../core/node.ts";
 import type { LogPosition, NodeId } from "../../core/position.ts";
@@ -17,6 +18,7 @@ import type {
   LostEntries,
   MemberDirectory,
   MembershipChanges,
+  MembershipAt,
   MembershipHistory,
   RemovalWatch,
 } from "../members/index.ts";
@@ -26,6 +28,8 @@ import type { ChangeStream, CommittedStream } from "../streams/index.ts";
 import type { CallForwarder, ForwardedCallServer, PendingProposals } from "../writes/index.ts";
 import { membershipChange, NO_CHANGE, type ChangeDetector, type CoreChange } from "./change-detector.ts";
 import type { ClusterBootstrap } from "./cluster-bootstrap.ts";
+import type { ElectionLog } from "./election-log.ts";
+import type { NodeLog } from "./node-log.ts";
 
 /** The parts that events are passed on to. */
 export interface NodeEventsParts<Command, Result> {
@@ -47,6 +51,9 @@ export interface NodeEventsParts<Command, Result> {
   readonly snapshots: SnapshotService;
   readonly bootstrap: ClusterBootstrap;
   readonly changes: ChangeStream;
+  readonly electionLog: ElectionLog;
+  /** The log of the component "membership". */
+  readonly log: NodeLog;
   readonly committed: CommittedStream<Command>;
   /** Tells the transport the nodes that this one may have to talk to. */
   readonly updatePeers: () => void;
@@ -55,6 +62,8 @@ export interface NodeEventsParts<Command, Result> {
 /** Passes the events of driver and applier on to the parts of the node. */
 export class NodeEvents<Command, Result> implements DriverHost, ApplierHost<Result> {
   readonly #parts: NodeEventsParts<Command, Result>;
+  /** The members that were logged last, with their addresses; empty: none were. */
+  #loggedMembers = "";
 
   constructor(parts: NodeEventsParts<Command, Result>) {
     this.#parts = parts;
@@ -126,14 +135,28 @@ export class NodeEvents<Command, Result> implements DriverHost, ApplierHost<Resu
 
   /** Tells the streams and the transport what changed. */
   #publish(change: CoreChange): void {
-    const { core, memberships, changes, directory, updatePeers } = this.#parts;
+    const { core, memberships, changes, directory, electionLog, updatePeers } = this.#parts;
     const { roleChanged, leaderChanged, membershipChanged, removedMembersChanged } = change;
     const { role, term, leader } = core;
+    electionLog.changed();
     if (roleChanged) changes.push({ type: "role", role, term });
     if (leaderChanged) changes.push({ type: "leader", leader, term });
     if (membershipChanged) directory.forgetUnknownSenders();
     if (membershipChanged || leaderChanged || removedMembersChanged) updatePeers();
-    if (membershipChanged && memberships.current !== null)
-      changes.push(membershipChange(memberships.current));
+    if (!membershipChanged || memberships.current === null) return;
+    changes.push(membershipChange(memberships.current));
+    this.#logMembers(memberships.current);
+  }
+
+  /** The leader also writes memberships that differ in the members' stores alone: those aren't logged. */
+  #logMembers({ index, membership }: MembershipAt): void {
+    const { voters, outgoingVoters, learners } = membership.config;
+    const addresses = Object.fromEntries([...membership.members].map(([id, { address }]) => [id, address]));
+    const described = describeConfig(membership.config);
+    const members = `${described} ${JSON.stringify(addresses)}`;
+    if (members === this.#loggedMembers) return;
+    this.#loggedMembers = members;
+    const text = `the members from entry ${String(index)} on: ${described}`;
+    this.#parts.log("info", text, { index, voters, outgoingVoters, learners, addresses });
   }
 }

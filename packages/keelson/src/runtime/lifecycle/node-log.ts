@@ -1,20 +1,24 @@
 // How a node tells people what happened: the option `onLog`, made safe to call from anywhere.
+import type { ComponentLog, LogComponent, LogEvent } from "../../log-event.ts";
 import type { RaftOptions } from "../shared/index.ts";
 
-/** Writes one message for people. It never throws, whatever the program's logger does. */
-export type NodeLog = (
-  level: "info" | "warn" | "error",
-  text: string,
-  fields?: Readonly<Record<string, unknown>>,
-) => void;
+/** The logs of a node's parts: each makes events of one component. */
+export type NodeLogs = (component: LogComponent) => ComponentLog;
 
-/** The log of one node: each message carries its id. */
-export function nodeLog<Command, Result>({ id, onLog }: RaftOptions<Command, Result>): NodeLog {
-  return (level, text, fields) => {
+/** The log of one part of a node. It never throws, whatever the program's logger does. */
+export type NodeLog = ComponentLog;
+
+/** The logs of one node. All of its parts, stores and transport included, log through one of these. */
+export function nodeLogs<Command, Result>({ id, onLog }: RaftOptions<Command, Result>): NodeLogs {
+  const emit = (event: LogEvent): void => {
     try {
-      onLog?.(level, text, { id, ...fields });
+      onLog?.(event);
     } catch {
       // A logger that throws must not stop a node, and there is no better place to report it.
     }
   };
+  return (component) =>
+    (level, text, fields = {}) => {
+      emit({ level, component, id, text, fields });
+    };
 }

@@ -1,7 +1,7 @@
 import type { RaftNode } from "../../core/node.ts";
 import type { LogIndex } from "../../core/position.ts";
 import type { Role } from "../../core/role.ts";
-import type { Applier, Driver } from "../loop/index.ts";
+import type { Applier, Driver, WriteLatency } from "../loop/index.ts";
 import type { MemberDirectory, RemovalWatch } from "../members/index.ts";
 import type { RaftMetrics, SessionMetrics, StallMetrics } from "../shared/index.ts";
 import type { ReadHandler, ReadIndexQueue } from "../reads/index.ts";
@@ -19,6 +19,7 @@ export interface NodeMetricsParts<Command, Result> {
   readonly directory: MemberDirectory;
   readonly removal: RemovalWatch;
   readonly driver: Driver;
+  readonly latency: WriteLatency;
   readonly applier: Applier<Command, Result>;
   readonly detector: ChangeDetector;
   readonly sessions: SessionApplier<Result>;
@@ -95,6 +96,7 @@ export function metricsOf<Command, Result>(parts: NodeMetricsParts<Command, Resu
     pendingReads: readQueue.size,
     ...parts.forwarder.metrics,
     stalled: isStopped ? null : parts.stalled(),
+    logWriteLatency: parts.latency.metrics,
     sessions: parts.sessions.metrics,
     snapshots: parts.snapshots.metrics,
     counters: {

@@ -1,4 +1,5 @@
 // Opens the log, the snapshots and the state machine of a node, and makes its core.
+import type { LogFields } from "../../log-event.ts";
 import { decodeMembership } from "../../codec/config.ts";
 import { decodeRecord, EntryKind } from "../../codec/record.ts";
 import { sameConfig } from "../../core/config.ts";
@@ -14,7 +15,7 @@ import { EntryBuffer, LogRecords, StallWatch } from "../loop/index.ts";
 import { MembershipHistory } from "../members/index.ts";
 import { coreWindow, type CoreObserverOption, type CoreWindow } from "./core-observer.ts";
 import type { OuterParts } from "./default-parts.ts";
-import type { NodeLog } from "./node-log.ts";
+import type { NodeLogs } from "./node-log.ts";
 import type { GroupParts, ProcessParts } from "./node-parts.ts";
 import { Opening } from "./opening.ts";
 import { reconcile } from "./reconcile.ts";
@@ -32,9 +33,10 @@ export async function openGroup<Command, Result>(
   settings: Settings,
   { environment, watchdog }: ProcessParts,
   { log: store, snapshotStore: givenSnapshotStore }: OuterParts,
-  log: NodeLog,
+  logs: NodeLogs,
 ): Promise<GroupParts<Command, Result>> {
-  const warn = (text: string, fields?: Readonly<Record<string, unknown>>): void => {
+  const log = logs("node");
+  const warn = (text: string, fields?: LogFields): void => {
     log("warn", text, fields);
   };
   const stallWatch = new StallWatch(environment, settings.timings, log);
@@ -46,6 +48,8 @@ export async function openGroup<Command, Result>(
   // `clusterId` is null here, so that the store doesn't compare: it holds the id of its cluster, and the
   // option `clusterId` is only a name. `refuseForeign` checks below that the id was made under that name. An
   // opening that makes no progress is reported and not given up: reading back a long log may take any time.
+  store.logTo?.(logs("storage"));
+  snapshotStore?.logTo(logs("snapshot"));
   const found = await stallWatch.monitor("log", "opening it", () =>
     store.open({ nodeId: settings.id, clusterId: null }, environment),
   );

@@ -6,7 +6,7 @@ import { checkInquiries } from "./cluster-formation.ts";
 import { composeNode, type ComposedNode } from "./compose.ts";
 import { outerPartsOf, type OuterParts } from "./default-parts.ts";
 import { plannedCluster } from "./first-membership.ts";
-import { nodeLog } from "./node-log.ts";
+import { nodeLogs } from "./node-log.ts";
 import type { ProcessParts } from "./node-parts.ts";
 import { NodeStatus } from "./node-status.ts";
 import { openGroup } from "./open-group.ts";
@@ -18,14 +18,14 @@ export async function openNode<Command, Result>(
   const settings = settingsOf(options);
   const { id, clusterId } = settings;
   const planned = options.members === undefined ? null : plannedCluster(options.members, id, clusterId);
-  const log = nodeLog(options);
-  const outer = await outerPartsOf(options, log);
+  const outer = await outerPartsOf(options);
+  const logs = nodeLogs(options);
   if (planned !== null) checkInquiries(planned, outer.transport);
   const status = new NodeStatus();
   const process = processPartsOf(outer, settings, status);
-  const group = await openGroup(options, settings, process, outer, log);
+  const group = await openGroup(options, settings, process, outer, logs);
   (options as CoreObserverOption)[coreObserver]?.(group.core);
-  const node = composeNode(process, group, status, log, planned);
+  const node = composeNode(process, group, status, logs, planned);
   (options as CoreObserverOption)[stateProbe]?.(node.probe);
   try {
     await process.transport.start(node.transportHost);

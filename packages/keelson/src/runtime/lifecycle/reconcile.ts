@@ -1,4 +1,5 @@
 // Decides, when a node is opened, from which log and which state it continues.
+import type { LogFields } from "../../log-event.ts";
 import { decodeMembership } from "../../codec/config.ts";
 import type { Environment } from "../../environment/environment.ts";
 import { CorruptSnapshotError, StorageFailedError, WrongIdentityError } from "../../errors.ts";
@@ -21,7 +22,7 @@ export interface ReconcileParts<Command, Result> extends StartingPoint {
   /** null: the node was opened without snapshots. */
   readonly snapshots: { readonly store: SnapshotStore; readonly found: OpenedSnapshots } | null;
   readonly environment: Environment;
-  readonly warn: (text: string, fields?: Readonly<Record<string, unknown>>) => void;
+  readonly warn: (text: string, fields?: LogFields) => void;
 }
 
 /**

@@ -10,6 +10,7 @@
 // each follower. More load makes batches larger and adds no I/O. The price is that nothing is sent or
 // written before the turn ends.
 
+import type { LogFields } from "../../log-event.ts";
 import { decodeMembership, encodeMembership, type Membership } from "../../codec/config.ts";
 import { isRuntimeMessage, type RuntimeMessage } from "../../codec/frame-runtime-message.ts";
 import { decodeRecord, encodeRecord, EntryKind } from "../../codec/record.ts";
@@ -30,6 +31,7 @@ import { type MembershipAt, type MembershipHistory, membershipOf } from "../memb
 import { Persister } from "./persister.ts";
 import { MessageSender } from "./message-sender.ts";
 import type { StorageWatchdog } from "./storage-watchdog.ts";
+import type { WriteLatency } from "./write-latency.ts";
 
 /** What a driver is made of. It owns none of these: their maker closes them. */
 export interface DriverParts {
@@ -38,6 +40,7 @@ export interface DriverParts {
   readonly memberships: MembershipHistory;
   readonly store: LogStore;
   readonly watchdog: StorageWatchdog;
+  readonly latency: WriteLatency;
   readonly transport: Transport;
   readonly environment: Environment;
   /**
@@ -45,7 +48,7 @@ export interface DriverParts {
    * may then contradict each other.
    */
   readonly failed: (failure: Failure) => void;
-  readonly warn: (text: string, fields?: Readonly<Record<string, unknown>>) => void;
+  readonly warn: (text: string, fields?: LogFields) => void;
 }
 
 /** Describes a snapshot: the last entry that it covers (§7), and the membership in force at that entry. */
@@ -94,11 +97,12 @@ export class Driver {
   readonly #memberships: MembershipHistory;
   readonly #environment: Environment;
   readonly #failed: (failure: Failure) => void;
-  readonly #warn: (text: string, fields?: Readonly<Record<string, unknown>>) => void;
+  readonly #warn: (text: string, fields?: LogFields) => void;
   /** Set once, by `attach`. */
   #attachedHost: DriverHost | null = null;
   readonly #store: LogStore;
   readonly #watchdog: StorageWatchdog;
+  readonly #latency: WriteLatency;
   readonly #persister: Persister;
   readonly #messageSender: MessageSender;
   /**
@@ -138,7 +142,8 @@ export class Driver {
     this.#watchdog = parts.watchdog;
     this.#failed = parts.failed;
     this.#warn = parts.warn;
-    this.#persister = new Persister(parts.store, parts.watchdog, {
+    this.#latency = parts.latency;
+    this.#persister = new Persister(parts.store, parts.watchdog, parts.latency, {
       persisted: (persistId, messages) => {
         this.#onPersisted(persistId, messages);
       },
@@ -501,6 +506,7 @@ export class Driver {
     if (actions.snapshots.length > 0) this.#host.snapshotsNeeded(actions.snapshots.map(({ to }) => to));
     if (actions.installSnapshot !== null) this.#host.snapshotOffered(actions.installSnapshot);
     this.#host.afterDrain(actions.reads);
+    this.#latency.check();
   }
 
   /**

@@ -6,3 +6,4 @@ export { EntryBuffer } from "./entry-buffer.ts";
 export { checkRecords, LogRecords } from "./log-records.ts";
 export { StallWatch, type WatchedCall } from "./stall-watch.ts";
 export { StorageWatchdog } from "./storage-watchdog.ts";
+export { WriteLatency } from "./write-latency.ts";

@@ -14,6 +14,7 @@ import type { AddressedMessage } from "../../core/action.ts";
 import type { LogStore, LogWrite } from "../../storage/log-store.ts";
 import { reasonOf, type Failure } from "../shared/index.ts";
 import type { StorageWatchdog } from "./storage-watchdog.ts";
+import type { WriteLatency } from "./write-latency.ts";
 
 /** One batch of the core's actions that isn't known to be durable yet. */
 interface PendingBatch {
@@ -37,6 +38,7 @@ export interface PersisterHost {
 export class Persister {
   readonly #store: LogStore;
   readonly #watchdog: StorageWatchdog;
+  readonly #latency: WriteLatency;
   readonly #host: PersisterHost;
   /**
    * Batches that aren't reported yet, oldest first. Bounded, as each holds entries of proposals or of
@@ -52,9 +54,10 @@ export class Persister {
   /** The bytes of the records in those writes. A metric. */
   bytesSubmitted = 0;
 
-  constructor(store: LogStore, watchdog: StorageWatchdog, host: PersisterHost) {
+  constructor(store: LogStore, watchdog: StorageWatchdog, latency: WriteLatency, host: PersisterHost) {
     this.#store = store;
     this.#watchdog = watchdog;
+    this.#latency = latency;
     this.#host = host;
   }
 
@@ -85,6 +88,7 @@ export class Persister {
   async #write(batch: PendingBatch, write: LogWrite): Promise<void> {
     this.writesSubmitted += 1;
     for (const record of write.records) this.bytesSubmitted += record.length;
+    this.#latency.begun();
     try {
       await this.#watchdog.monitor("a write to the log", () => this.#store.append(write));
     } catch (error) {
@@ -96,6 +100,7 @@ export class Persister {
       });
       return;
     }
+    this.#latency.ended();
     batch.durable = true;
     this.#reportDurable();
   }

@@ -1,3 +1,4 @@
+import type { LogFields } from "../../log-event.ts";
 import type { NodeId } from "../../core/position.ts";
 import type { PeerInfo } from "../../transport/transport.ts";
 
@@ -12,9 +13,9 @@ const PEERS_MAX = 256;
 export class KnownPeers {
   /** What each peer stated in its last handshake, in the order of these handshakes. */
   readonly #infos = new Map<NodeId, PeerInfo>();
-  readonly #warn: (text: string, fields: Readonly<Record<string, unknown>>) => void;
+  readonly #warn: (text: string, fields: LogFields) => void;
 
-  constructor(warn: (text: string, fields: Readonly<Record<string, unknown>>) => void) {
+  constructor(warn: (text: string, fields: LogFields) => void) {
     this.#warn = warn;
   }
 
@@ -23,7 +24,7 @@ export class KnownPeers {
     const before = this.#infos.get(peer.id);
     if (before !== undefined && before.storeId !== peer.storeId) {
       this.#warn("a node came back with another disk: what its old one promised is forgotten", {
-        id: peer.id,
+        peer: peer.id,
         storeId: peer.storeId,
         storeIdBefore: before.storeId,
       });

@@ -10,6 +10,7 @@
 //
 // What can't be known: acknowledgements of earlier terms are in no node's memory. A follower that was set
 // back before this leader was elected looks like one that was slow.
+import type { LogFields } from "../../log-event.ts";
 import type { EntriesLost } from "../../codec/frame-runtime-message.ts";
 import type { RaftNode } from "../../core/node.ts";
 import type { LogPosition, NodeId, Term } from "../../core/position.ts";
@@ -29,7 +30,7 @@ export interface LostEntriesParts {
   readonly storeIdOf: (id: NodeId) => string | null;
   /** Sends a message to another node's runtime, or drops it. */
   readonly send: (to: NodeId, message: EntriesLost) => void;
-  readonly log: (level: "error", text: string, fields: Readonly<Record<string, unknown>>) => void;
+  readonly log: (level: "error", text: string, fields: LogFields) => void;
   readonly failed: (failure: Failure) => void;
 }
 

@@ -18,6 +18,7 @@ export {
 export type {
   MemberMetrics,
   RaftCounters,
+  LatencyMetrics,
   RaftMetrics,
   SessionMetrics,
   SnapshotFetchMetrics,

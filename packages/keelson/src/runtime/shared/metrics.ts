@@ -49,12 +49,31 @@ export interface RaftMetrics {
   readonly forwardedBytes: number;
   /** The stalled call of the log, the state machine or the snapshot store; null: none has stalled. */
   readonly stalled: StallMetrics | null;
+  /** How long the writes to this node's log take, until they are durable. */
+  readonly logWriteLatency: LatencyMetrics;
   /** The sessions as of the applied entry: the same on every node that has applied as much. */
   readonly sessions: SessionMetrics;
   /** null: the node was opened without `snapshots`. */
   readonly snapshots: SnapshotsMetrics | null;
   /** Totals since the node was opened. */
   readonly counters: RaftCounters;
+}
+
+/** How long operations took since the node was opened, in milliseconds. Those that failed don't count. */
+export interface LatencyMetrics {
+  /** Operations that ended. */
+  readonly count: number;
+  /** The sum of their times: divided by `count`, the mean. */
+  readonly sumMs: number;
+  /** The time of the last one; 0: there was none. */
+  readonly lastMs: number;
+  /** The longest of the last 10 to 20 seconds, the one under way included. */
+  readonly recentMaxMs: number;
+  /**
+   * How many took at most `toMs`, by `toMs`: each includes those before it. The rest took longer than the
+   * last.
+   */
+  readonly buckets: readonly { readonly toMs: number; readonly count: number }[];
 }
 
 /** A part of a node that the node watches: its calls must make progress. */

@@ -1,4 +1,5 @@
 // The options of `Raft.open`. `settings.ts` checks them and fills in the defaults.
+import type { LogEvent } from "../../log-event.ts";
 import type { NodeId } from "../../core/position.ts";
 import type { Environment } from "../../environment/environment.ts";
 import type { LogStore } from "../../storage/log-store.ts";
@@ -232,10 +233,9 @@ export interface RaftOptions<Command, Result> {
   /** Clock, timers, randomness, disk and network. Default: those of Node. */
   readonly environment?: Environment | undefined;
   /**
-   * Called with messages for people, each with the node's id in `fields`. What it throws is ignored. Default:
-   * none.
+   * Called with what the node, its log, its snapshots and its transport have to tell people: elections and
+   * roles, members, connections, slow and failing disks, the node's end. What it throws is ignored. It must
+   * not take long: the node waits for it. Default: none.
    */
-  readonly onLog?:
-    | ((level: "info" | "warn" | "error", text: string, fields?: Readonly<Record<string, unknown>>) => void)
-    | undefined;
+  readonly onLog?: ((event: LogEvent) => void) | undefined;
 }

@@ -1,4 +1,5 @@
 // Stands in for the snapshot manager on a node that was opened without the option `snapshots`.
+import type { LogFields } from "../../log-event.ts";
 import type { InstallSnapshot } from "../../core/message.ts";
 import { InvalidOptionError } from "../../errors.ts";
 import type { SnapshotMetrics } from "../shared/index.ts";
@@ -9,10 +10,10 @@ export class NoSnapshots implements SnapshotService {
   readonly metrics = null;
   readonly newestIndex = null;
   readonly isInstalling = false;
-  readonly #warn: (text: string, fields?: Readonly<Record<string, unknown>>) => void;
+  readonly #warn: (text: string, fields?: LogFields) => void;
   #hasWarned = false;
 
-  constructor(warn: (text: string, fields?: Readonly<Record<string, unknown>>) => void) {
+  constructor(warn: (text: string, fields?: LogFields) => void) {
     this.#warn = warn;
   }
 

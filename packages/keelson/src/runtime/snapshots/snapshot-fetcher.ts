@@ -1,4 +1,5 @@
 // Fetches a snapshot from another node into the snapshot store, by requesting it chunk by chunk.
+import type { LogFields } from "../../log-event.ts";
 import type { RuntimeMessage, SnapshotChunk, SnapshotGone } from "../../codec/frame-runtime-message.ts";
 import { assert, ProtocolViolation } from "../../core/assert.ts";
 import type { LogIndex, NodeId } from "../../core/position.ts";
@@ -59,7 +60,7 @@ export interface SnapshotFetcherParts {
   readonly damaged: (error: CorruptSnapshotError) => void;
   /** Something happened that must not, so the node must stop. */
   readonly failed: (failure: Failure) => void;
-  readonly warn: (text: string, fields?: Readonly<Record<string, unknown>>) => void;
+  readonly warn: (text: string, fields?: LogFields) => void;
 }
 
 /** A request for a chunk that has not been answered yet. */

@@ -1,4 +1,5 @@
 // Installs a fetched snapshot: replaces the state, then the log's beginning (§7, Figure 13).
+import type { LogFields } from "../../log-event.ts";
 import { decodeMembership } from "../../codec/config.ts";
 import { assert, ProtocolViolation } from "../../core/assert.ts";
 import { sameConfig } from "../../core/config.ts";
@@ -28,7 +29,7 @@ export interface SnapshotInstallerParts<Command, Result> {
   /** The state is now that after this entry, though the entries up to it were not applied here. */
   readonly installed: (position: LogPosition) => void;
   readonly failed: (failure: Failure) => void;
-  readonly log: (level: "info" | "warn", text: string, fields?: Readonly<Record<string, unknown>>) => void;
+  readonly log: (level: "info" | "warn", text: string, fields?: LogFields) => void;
 }
 
 /** A snapshot that is about to be restored. */

@@ -1,4 +1,5 @@
 // Wires the parts in this folder together: the rest of the node deals with snapshots through this class.
+import type { LogFields } from "../../log-event.ts";
 import type { RuntimeMessage, SnapshotMessage } from "../../codec/frame-runtime-message.ts";
 import type { InstallSnapshot } from "../../core/message.ts";
 import type { RaftNode } from "../../core/node.ts";
@@ -42,7 +43,7 @@ export interface SnapshotManagerParts<Command, Result> {
   /** The state is now that after this entry, though the entries up to it were not applied here. */
   readonly installed: (position: LogPosition) => void;
   readonly failed: (failure: Failure) => void;
-  readonly log: (level: "info" | "warn", text: string, fields?: Readonly<Record<string, unknown>>) => void;
+  readonly log: (level: "info" | "warn", text: string, fields?: LogFields) => void;
 }
 
 /**
@@ -67,7 +68,7 @@ export class SnapshotManager<Command, Result> implements SnapshotService {
     const { id, store, environment, send, policy, stateMachine, sessions } = parts;
     const { applier, core, logRecords, memberships, driver, clusterId, log } = parts;
     this.#parts = parts;
-    const warn = (text: string, fields?: Readonly<Record<string, unknown>>): void => {
+    const warn = (text: string, fields?: LogFields): void => {
       log("warn", text, fields);
     };
     const sender = new SnapshotSender({

@@ -1,4 +1,5 @@
 // Sends this node's newest snapshot to the nodes that fetch it, by answering their requests for chunks.
+import type { LogFields } from "../../log-event.ts";
 import type { RuntimeMessage, SnapshotEnd, SnapshotRequest } from "../../codec/frame-runtime-message.ts";
 import { assert } from "../../core/assert.ts";
 import type { LogIndex, NodeId } from "../../core/position.ts";
@@ -36,7 +37,7 @@ export interface SnapshotSenderParts {
   readonly send: (to: NodeId, message: RuntimeMessage) => boolean;
   /** The last entry known to be on a follower's disk; null: unknown, or this node doesn't lead. */
   readonly matchOf: (id: NodeId) => LogIndex | null;
-  readonly warn: (text: string, fields?: Readonly<Record<string, unknown>>) => void;
+  readonly warn: (text: string, fields?: LogFields) => void;
 }
 
 /** What the sender reports. */

@@ -1,4 +1,5 @@
 // Takes snapshots of this node's own state while commands are still applied (§7).
+import type { LogFields } from "../../log-event.ts";
 import { checkBytes } from "../../codec/copy-bytes.ts";
 import { encodeMembership } from "../../codec/config.ts";
 import { assert } from "../../core/assert.ts";
@@ -47,7 +48,7 @@ export interface SnapshotTakerParts<Command, Result> {
   readonly taken: (snapshot: StoredSnapshot) => void;
   /** Called when the state machine has found that its state can't be used. It stops the node. */
   readonly failed: (failure: Failure) => void;
-  readonly log: (level: "info" | "warn", text: string, fields?: Readonly<Record<string, unknown>>) => void;
+  readonly log: (level: "info" | "warn", text: string, fields?: LogFields) => void;
 }
 
 /** A snapshot that is being written to the store. */

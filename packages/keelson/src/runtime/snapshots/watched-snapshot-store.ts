@@ -1,4 +1,5 @@
 // Watches all calls to the snapshot store.
+import type { ComponentLog } from "../../log-event.ts";
 import type { Environment } from "../../environment/environment.ts";
 import type {
   IncomingSnapshot,
@@ -32,6 +33,10 @@ export class WatchedSnapshotStore implements SnapshotStore {
 
   get newest(): StoredSnapshot | null {
     return this.#store.newest;
+  }
+
+  logTo(log: ComponentLog): void {
+    this.#store.logTo?.(log);
   }
 
   open(environment: Environment): Promise<OpenedSnapshots> {

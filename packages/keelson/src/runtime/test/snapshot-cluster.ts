@@ -95,7 +95,7 @@ export class SnapshotCluster {
       ...(policy === null ? {} : { snapshots: { store: snapshotFiles("/snapshots"), ...policy } }),
       transport,
       environment,
-      onLog: (level, text) => this.messages.push(`${level} ${id}: ${text}`),
+      onLog: ({ level, text }) => this.messages.push(`${level} ${id}: ${text}`),
       ...merged,
     });
     const node = { id, raft, journal, transport, kill };

@@ -76,7 +76,7 @@ export class TestCluster {
       log,
       transport,
       environment,
-      onLog: (level, text) => this.messages.push(`${level} ${id}: ${text}`),
+      onLog: ({ level, text }) => this.messages.push(`${level} ${id}: ${text}`),
       ...merged,
     });
     const node = { id, raft, log, journal, transport, kill };

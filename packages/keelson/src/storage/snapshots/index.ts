@@ -6,6 +6,6 @@ export {
   type InspectSnapshotsOptions,
   type SnapshotInspection,
 } from "./inspect-snapshots.ts";
-export { memorySnapshots, snapshotFiles, type SnapshotFilesOptions } from "./snapshot-files.ts";
+export { memorySnapshots, snapshotFiles } from "./snapshot-files.ts";
 export { openSnapshotFile } from "./open-snapshot-file.ts";
 export type { SnapshotReader, SnapshotStore, StoredSnapshot } from "../snapshot-store.ts";

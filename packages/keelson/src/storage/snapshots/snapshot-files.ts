@@ -1,3 +1,4 @@
+import type { ComponentLog } from "../../log-event.ts";
 import { adviceFor } from "../file-advice.ts";
 import { toHex } from "../../codec/hex.ts";
 import { assert } from "../../core/assert.ts";
@@ -36,15 +37,6 @@ import type {
  * names.
  */
 
-/** Options of `snapshotFiles`. */
-export interface SnapshotFilesOptions {
-  /**
-   * Receives messages for people, such as that an incomplete snapshot was removed. Default: they are dropped.
-   */
-  readonly onLog?:
-    ((level: "info" | "warn", text: string, fields?: Readonly<Record<string, unknown>>) => void) | undefined;
-}
-
 const ID_PATTERN = /^[0-9a-f]{32}$/;
 const ID_BYTES = 16;
 
@@ -55,14 +47,14 @@ const ID_BYTES = 16;
  * @example
  * const snapshots = snapshotFiles("./data/a/snapshots");
  */
-export function snapshotFiles(directory: string, options: SnapshotFilesOptions = {}): SnapshotStore {
+export function snapshotFiles(directory: string): SnapshotStore {
   if (directory.length === 0) throw new InvalidOptionError("the snapshots' directory has no name");
-  return new SnapshotFiles(directory, null, options);
+  return new SnapshotFiles(directory);
 }
 
 /** Snapshots in memory, for tests and examples. They survive `close`, and are lost with the object. */
 export function memorySnapshots(): SnapshotStore {
-  return new SnapshotFiles("/snapshots", new SimulatedFiles(), {});
+  return new SnapshotFiles("/snapshots", new SimulatedFiles());
 }
 
 /** What a store has while it's open. */
@@ -90,7 +82,8 @@ interface CompleteSnapshot {
 /** Exported for `restoreWal`, which has locked the directory already and passes that lock to `open`. */
 export class SnapshotFiles implements SnapshotStore {
   readonly #directory: string;
-  readonly #log: NonNullable<SnapshotFilesOptions["onLog"]>;
+  /** Set by `logTo`. Without it, messages for people are dropped. */
+  #log: ComponentLog = () => undefined;
   /** The file system to use; null: that of the environment which `open` gets. */
   readonly #ownFiles: FileSystem | null;
   /** null: the store is not open. */
@@ -106,14 +99,17 @@ export class SnapshotFiles implements SnapshotStore {
   #damaged: readonly DamagedSnapshot[] = [];
 
   /** `files`: the file system to use; null: that of the environment which `open` gets. */
-  constructor(directory: string, files: FileSystem | null = null, { onLog }: SnapshotFilesOptions = {}) {
+  constructor(directory: string, files: FileSystem | null = null) {
     this.#directory = directory;
     this.#ownFiles = files;
-    this.#log = onLog ?? (() => undefined);
   }
 
   get newest(): StoredSnapshot | null {
     return this.#complete.findLast(({ isObsolete }) => !isObsolete)?.snapshot ?? null;
+  }
+
+  logTo(log: ComponentLog): void {
+    this.#log = log;
   }
 
   /**

@@ -21,8 +21,8 @@ interface Opened {
 
 async function openLog(files: SimulatedFiles, nodeId = "a", seed = 1): Promise<Opened> {
   const warnings: string[] = [];
-  const onLog = (level: string, text: string) => void warnings.push(`${level}: ${text}`);
-  const store = wal(DIRECTORY, { segmentBytes: SEGMENT_BYTES, onLog });
+  const store = wal(DIRECTORY, { segmentBytes: SEGMENT_BYTES });
+  store.logTo?.((level, text) => void warnings.push(`${level}: ${text}`));
   const found = await store.open(
     { nodeId, clusterId: null },
     simulatedEnvironment({ files: files.mount(), seed }),

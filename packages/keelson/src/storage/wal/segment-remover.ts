@@ -1,27 +1,21 @@
+import type { ComponentLog } from "../../log-event.ts";
 import type { LogIndex } from "../../core/position.ts";
 import { asError } from "./file-error.ts";
 import type { Segments } from "./segments.ts";
-
-/** Receives messages for people. */
-export type WalLogger = (
-  level: "info" | "warn",
-  text: string,
-  fields?: Readonly<Record<string, unknown>>,
-) => void;
 
 /** Removes the segments of an open log that are no longer needed, oldest first, in the background. */
 export class SegmentRemover {
   readonly #segments: Segments;
   /** The writer's reads in progress. They may use any segment, so none is removed before they have ended. */
   readonly #reads: ReadonlySet<Promise<unknown>>;
-  readonly #log: WalLogger;
+  readonly #log: ComponentLog;
   /** The base's index as of the last durable batch. Segments without entries above it are obsolete. */
   #durableBase: LogIndex = 0;
   /** Set for good when a segment could not be removed. */
   #failed = false;
   #inProgress: Promise<void> | null = null;
 
-  constructor(segments: Segments, reads: ReadonlySet<Promise<unknown>>, log: WalLogger) {
+  constructor(segments: Segments, reads: ReadonlySet<Promise<unknown>>, log: ComponentLog) {
     this.#segments = segments;
     this.#reads = reads;
     this.#log = log;

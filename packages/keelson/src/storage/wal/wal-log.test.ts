@@ -53,10 +53,8 @@ interface Opened {
 
 async function openLog(files: SimulatedFiles, clusterId: string | null = null): Promise<Opened> {
   const lines: Line[] = [];
-  const store = wal(DIRECTORY, {
-    segmentBytes: 4096,
-    onLog: (level, text, fields) => void lines.push({ level, text, fields }),
-  });
+  const store = wal(DIRECTORY, { segmentBytes: 4096 });
+  store.logTo?.((level, text, fields) => void lines.push({ level, text, fields }));
   const environment = simulatedEnvironment({ files: files.mount() });
   return { store, found: await store.open({ nodeId: "a", clusterId }, environment), lines };
 }
@@ -295,7 +293,7 @@ describe("the WAL, once closed,", () => {
     expect((await openLog(files)).found.lastIndex).toBe(2);
   });
 
-  it("works without onLog", async () => {
+  it("works without a log", async () => {
     const files = new SimulatedFiles();
     const store = wal(DIRECTORY, { segmentBytes: 4096 });
     await store.open(ANYONE, simulatedEnvironment({ files }));

@@ -1,4 +1,5 @@
 import { toHex } from "../../codec/hex.ts";
+import type { ComponentLog } from "../../log-event.ts";
 import type { LogIndex, NodeId } from "../../core/position.ts";
 import type { Environment, FileLock, FileSystem } from "../../environment/environment.ts";
 import {
@@ -18,7 +19,6 @@ import { SECTOR_BYTES } from "./batch-format.ts";
 import { Recovery, type Recovered } from "./recovery.ts";
 import { summaryOf } from "./segment-header.ts";
 import { Segments, segmentSequences } from "./segments.ts";
-import type { WalLogger } from "./segment-remover.ts";
 import { WalWriter, type WalState } from "./wal-writer.ts";
 
 /*
@@ -34,10 +34,6 @@ export interface WalOptions {
    * segments. Default 16 MiB; 4 KiB to 1 GiB.
    */
   readonly segmentBytes?: number | undefined;
-  /**
-   * Receives messages for people, such as that an interrupted write was cut off. Default: they are dropped.
-   */
-  readonly onLog?: WalLogger | undefined;
 }
 
 const SEGMENT_BYTES_DEFAULT = 16 * 1024 * 1024;
@@ -66,7 +62,8 @@ export class WalLog implements LogStore {
   readonly #directory: string;
   /** Rounded up to whole sectors. */
   readonly #segmentBytes: number;
-  readonly #log: WalLogger;
+  /** Set by `logTo`. Without it, messages for people are dropped. */
+  #log: ComponentLog = () => undefined;
   /** Whether `open` is in progress. */
   #opening = false;
   /** null: not open. Set by `open`, cleared when `close` is done. */
@@ -74,7 +71,7 @@ export class WalLog implements LogStore {
   /** What `close` returned since the log was last opened; null: it was not called. */
   #closed: Promise<void> | null = null;
 
-  constructor(directory: string, { segmentBytes = SEGMENT_BYTES_DEFAULT, onLog }: WalOptions = {}) {
+  constructor(directory: string, { segmentBytes = SEGMENT_BYTES_DEFAULT }: WalOptions = {}) {
     if (directory.length === 0) throw new InvalidOptionError("the log's directory has no name");
     if (!(segmentBytes >= SEGMENT_BYTES_MIN && segmentBytes <= SEGMENT_BYTES_MAX)) {
       throw new InvalidOptionError(
@@ -83,7 +80,6 @@ export class WalLog implements LogStore {
     }
     this.#directory = directory;
     this.#segmentBytes = Math.ceil(segmentBytes / SECTOR_BYTES) * SECTOR_BYTES;
-    this.#log = onLog ?? (() => undefined);
   }
 
   /**
@@ -151,6 +147,10 @@ export class WalLog implements LogStore {
   /** See `WalWriter.appendInNewCluster`. */
   appendInNewCluster(clusterId: string, write: LogWrite): Promise<void> {
     return this.#withWriter((writer) => writer.appendInNewCluster(clusterId, write));
+  }
+
+  logTo(log: ComponentLog): void {
+    this.#log = log;
   }
 
   close(): Promise<void> {

@@ -35,10 +35,8 @@ class Bench {
 
   private constructor(disk: SimulatedFiles, segmentBytes: number) {
     this.disk = disk;
-    this.store = wal(DIRECTORY, {
-      segmentBytes,
-      onLog: (_, text, fields) => void this.warnings.push({ text, fields }),
-    });
+    this.store = wal(DIRECTORY, { segmentBytes });
+    this.store.logTo?.((_, text, fields) => void this.warnings.push({ text, fields }));
   }
 
   static async open(segmentBytes = 4096, disk = new SimulatedFiles()): Promise<Bench> {

@@ -1,3 +1,4 @@
+import type { ComponentLog } from "../../log-event.ts";
 import { assert } from "../../core/assert.ts";
 import type { LogIndex } from "../../core/position.ts";
 import { recordIndex } from "../../codec/record.ts";
@@ -19,7 +20,7 @@ import {
 } from "./batch-format.ts";
 import { planReads, readRanges } from "./record-reader.ts";
 import { saltOf, summaryOf, type LogSummary } from "./segment-header.ts";
-import { SegmentRemover, type WalLogger } from "./segment-remover.ts";
+import { SegmentRemover } from "./segment-remover.ts";
 import type { Segment, Segments } from "./segments.ts";
 
 /*
@@ -119,7 +120,7 @@ export class WalWriter {
   /** Set for good by `close`. */
   #closing = false;
 
-  constructor(state: WalState, directory: string, log: WalLogger) {
+  constructor(state: WalState, directory: string, log: ComponentLog) {
     this.#state = state;
     this.#salt = saltOf(state.storeId);
     this.#directory = directory;

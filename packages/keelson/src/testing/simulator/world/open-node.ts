@@ -76,7 +76,7 @@ export function openNode(parts: NodeParts): Promise<Raft<unknown, unknown>> {
     priority: plan.priorities[node] ?? 0,
     limits: limitsOf(plan),
     timings: timingsOf(plan),
-    onLog: (_level, text) => {
+    onLog: ({ text }) => {
       // Nothing damages frames in the simulation. One that can't be read was written or read wrongly.
       if (UNREADABLE_FRAME.test(text)) report(new Violation("WIRE", `${id}: ${text}`));
       // What a logger throws must change nothing (Z12).
