@@ -1,7 +1,6 @@
 // keelson/storage/wal: the log on disk, and tools for logs whose nodes don't run.
 
 export { wal, type WalOptions } from "./wal-log.ts";
-export type { WalLogger } from "./segment-remover.ts";
 export { INSPECT_ENTRIES_MAX, inspectWal, type InspectOptions } from "./inspect-wal.ts";
 export type {
   EntryTally,
