@@ -2,6 +2,7 @@
 import net from "node:net";
 import { parseAddress } from "../address.ts";
 import type { Connection, Listener, Network } from "../environment.ts";
+import { nameLookups } from "./name-lookups.ts";
 import { NodeConnection, NodeListener, remoteAddress } from "./node-connection.ts";
 import { NodeTlsNetwork } from "./node-tls.ts";
 
@@ -17,7 +18,9 @@ function connect(address: string): Connection {
 function connectSocket(address: string): net.Socket {
   try {
     const { host, port } = parseAddress(address);
-    return net.connect({ host, port, noDelay: true });
+    const isWanted = (): boolean => !socket.destroyed;
+    const socket = net.connect({ host, port, noDelay: true, lookup: nameLookups.forAttempt(isWanted) });
+    return socket;
   } catch (error) {
     // A malformed address comes from the configuration of a peer. It is reported as a peer that can't be
     // reached, because the code that connects has no better way to handle it.

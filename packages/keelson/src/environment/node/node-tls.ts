@@ -13,6 +13,7 @@ import type {
   TlsCredentials,
   TlsNetwork,
 } from "../environment.ts";
+import { nameLookups } from "./name-lookups.ts";
 import { NodeConnection, NodeListener, remoteAddress } from "./node-connection.ts";
 
 /**
@@ -69,9 +70,11 @@ export class NodeTlsNetwork implements TlsNetwork {
 
   #connect(address: string): Connection {
     const { host, port } = parseAddress(address);
+    const isWanted = (): boolean => !socket.destroyed;
     const socket = tls.connect({
       host,
       port,
+      lookup: nameLookups.forAttempt(isWanted),
       secureContext: this.#context,
       ...SETTINGS,
       rejectUnauthorized: true,
