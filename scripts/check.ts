@@ -50,6 +50,8 @@ const LANES: readonly (readonly Check[])[] = [
     { name: "examples", script: "examples" },
     // Histories of a few seeds, checked by a program that we didn't write; without Go it is skipped.
     { name: "porcupine", script: "porcupine", args: ["--seeds", "6", "--random", "1000"] },
+    // Servers in network namespaces; without root, nft or socat it is skipped.
+    { name: "separate hosts", script: "netns", args: ["--short"] },
     { name: "hostile clients", script: "hostile", args: ["--short", "--hold", "1"] },
     {
       // Within this time, this seed transfers leadership, loses a disk, and replaces the leader.

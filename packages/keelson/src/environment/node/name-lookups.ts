@@ -1,14 +1,15 @@
 /**
  * Looks up the addresses of host names for outgoing connections.
  *
- * The system's resolver waits 5 s or more for a name server that doesn't answer, which is longer than the transport
- * waits for a connection. If each attempt to connect looked the name up anew, the answer would always come too late, and
- * a node would never reach its peer again while the first of its name servers is down. Node also runs few lookups at a
- * time, so repeated ones would hold up those of other names. Therefore a name has one lookup at a time, which later
- * attempts join, and an answer that comes between two attempts is kept for the next one.
+ * The system's resolver waits 5 s or more for a name server that doesn't answer, which is longer than the
+ * transport waits for a connection. If each attempt to connect looked the name up anew, the answer would
+ * always come too late, and a node would never reach its peer again while the first of its name servers is
+ * down. Node also runs few lookups at a time, so repeated ones would hold up those of other names. Therefore
+ * a name has one lookup at a time, which later attempts join, and an answer that comes between two attempts
+ * is kept for the next one.
  *
- * Owns the lookups that are under way. An answer serves the attempts that waited for it, or one later attempt, so a name
- * whose address changes is looked up again.
+ * Owns the lookups that are under way. An answer serves the attempts that waited for it, or one later
+ * attempt, so a name whose address changes is looked up again.
  */
 import dns from "node:dns";
 import type net from "node:net";
@@ -20,8 +21,8 @@ type Addresses = readonly dns.LookupAddress[];
 export type Resolve = (host: string, options: dns.LookupAllOptions) => Promise<Addresses>;
 
 /**
- * Milliseconds for which an answer that no attempt waited for is kept. Longer than the pause between two attempts, and
- * short enough that a peer that moved is found.
+ * Milliseconds for which an answer that no attempt waited for is kept. Longer than the pause between two
+ * attempts, and short enough that a peer that moved is found.
  */
 const LATE_ANSWER_MS_MAX = 3000;
 
@@ -36,7 +37,10 @@ export class NameLookups {
   readonly #resolve: Resolve;
   readonly #now: () => number;
   readonly #pending = new Map<string, Pending>();
-  /** Answers that came when no attempt waited any more, each until it is used or too old. One for each name at most. */
+  /**
+   * Answers that came when no attempt waited any more, each until it is used or too old. One for each name at
+   * most.
+   */
   readonly #late = new Map<string, { readonly addresses: Addresses; readonly at: number }>();
 
   constructor(
@@ -47,7 +51,9 @@ export class NameLookups {
     this.#now = now;
   }
 
-  /** The `lookup` of `net.connect` for one attempt. `isWanted` tells whether the attempt is still under way. */
+  /**
+   * The `lookup` of `net.connect` for one attempt. `isWanted` tells whether the attempt is still under way.
+   */
   forAttempt(isWanted: () => boolean): net.LookupFunction {
     return (host, options, callback) => {
       const isAll = options.all === true;
