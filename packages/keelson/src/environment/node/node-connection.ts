@@ -66,16 +66,24 @@ export interface SocketKind {
   readonly openEvent: "connect" | "secureConnect";
   /** The reason that is reported when the socket fails. */
   readonly describe: (error: Error) => string;
+  /** Whether the socket failed because this end doesn't trust the other one. */
+  readonly isRefusal: (error: Error) => boolean;
   /** The peer's certificate, once the connection is open. */
   readonly certificate: () => Certificate | undefined;
 }
 
-const PLAIN: SocketKind = { openEvent: "connect", describe: textOfThrown, certificate: () => undefined };
+const PLAIN: SocketKind = {
+  openEvent: "connect",
+  describe: textOfThrown,
+  isRefusal: () => false,
+  certificate: () => undefined,
+};
 
 /** A connection over one socket. */
 export class NodeConnection implements Connection {
   handler: ConnectionHandler | null = null;
   readonly peer: string;
+  refusal: string | undefined = undefined;
   readonly #socket: net.Socket;
   readonly #kind: SocketKind;
   /** The first reason for the close, from this side, the peer or the system; undefined: none so far. */
@@ -98,7 +106,10 @@ export class NodeConnection implements Connection {
     socket.on("data", (bytes: Buffer) => this.handler?.onData(bytes));
     // Neither side half-closes, so a peer that ended its direction has closed the connection.
     socket.on("end", () => (this.#closeReason ??= "closed by the peer"));
-    socket.on("error", (error) => (this.#closeReason ??= kind.describe(error)));
+    socket.on("error", (error) => {
+      this.#closeReason ??= kind.describe(error);
+      if (kind.isRefusal(error)) this.refusal ??= this.#closeReason;
+    });
     // Node emits "close" once, after all other events, whichever side closed.
     socket.on("close", () => this.handler?.onClose(this.#closeReason ?? "closed"));
   }

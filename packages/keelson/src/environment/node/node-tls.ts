@@ -107,12 +107,12 @@ export class NodeTlsNetwork implements TlsNetwork {
     server.on("secureConnection", (socket) => {
       const connection = pending.get(socketKey(socket));
       pending.delete(socketKey(socket));
-      if (connection === undefined) socket.destroy();
-      else connection.onSecure(socket);
+      if (connection !== undefined) connection.onSecure(socket);
+      else socket.on("error", () => undefined).destroy();
     });
     server.on("tlsClientError", (error, socket) => {
       // A peer that went away said nothing that could be refused.
-      const isRefusal = "code" in error && String(error.code).startsWith("ERR_SSL_");
+      const isRefusal = codeOf(error).startsWith("ERR_SSL_");
       if (isRefusal) pending.get(socketKey(socket))?.onHandshakeFailed(reasonOf(error));
     });
     const listener = await NodeListener.listen(server, address);
@@ -217,6 +217,7 @@ function secured(socket: tls.TLSSocket, peer: string): NodeConnection {
   return new NodeConnection(socket, peer, {
     openEvent: "secureConnect",
     describe: reasonOf,
+    isRefusal: (error) => codeOf(error) in CERTIFICATE_FAULTS,
     certificate: () => (certificate ??= peerCertificateOf(socket)),
   });
 }
@@ -307,9 +308,13 @@ const TLS_FAULTS: Readonly<Record<string, string>> = {
   ERR_OSSL_X509_KEY_VALUES_MISMATCH: "the key isn't that of the certificate",
 };
 
+function codeOf(error: unknown): string {
+  return error instanceof Error && "code" in error ? String(error.code) : "";
+}
+
 /** The text of an error of TLS. OpenSSL's own has several lines, with places in its sources. */
 function reasonOf(error: unknown): string {
-  const code = error instanceof Error && "code" in error ? String(error.code) : "";
+  const code = codeOf(error);
   const known = CERTIFICATE_FAULTS[code] ?? TLS_FAULTS[code];
   if (known !== undefined) return known;
   return code.startsWith("ERR_SSL_") || code.startsWith("ERR_OSSL_")

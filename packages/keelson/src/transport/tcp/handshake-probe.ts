@@ -61,7 +61,7 @@ export class HandshakeProbe implements FrameHandler {
       this.#connection.sendControl(question);
       return;
     }
-    this.#resolve({ refusal: `the node there can't be trusted: ${refusal}` });
+    this.#distrust(refusal);
     this.close(refusal);
   }
 
@@ -81,6 +81,13 @@ export class HandshakeProbe implements FrameHandler {
 
   onClosed(): void {
     this.#timer.cancel();
+    const { refusal } = this.#connection;
+    if (refusal !== undefined) this.#distrust(refusal);
     this.#resolve(null);
+  }
+
+  /** This end refuses the other one. To whoever asked, that is as good as the reverse. */
+  #distrust(reason: string): void {
+    this.#resolve({ refusal: `this node doesn't trust what answers there: ${reason}` });
   }
 }

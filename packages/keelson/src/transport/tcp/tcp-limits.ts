@@ -33,10 +33,14 @@ export interface TcpLimits {
    * if there is none, of the oldest of all. So strangers can't keep a member out. Default 512.
    */
   readonly connectionsMax: number;
-  /** How long it may take to establish a connection. Default 2,000. */
+  /**
+   * How long it may take to establish a connection, with TLS and the proof of a secret where they are on.
+   * Default 2,000.
+   */
   readonly connectTimeoutMs: number;
   /**
-   * How long a handshake may take. It includes joining a cluster, which writes to the disk. Default 5,000.
+   * How long a handshake may take. It includes joining a cluster, which writes to the disk; for the node that
+   * accepts, also TLS and the proof of a secret. Default 5,000.
    */
   readonly handshakeTimeoutMs: number;
   /**
