@@ -197,7 +197,11 @@ describe("the documents", () => {
     expect(examples.filter((name) => !list.includes(`](${name})`))).toEqual([]);
   });
 
-  it("say first what the reader of a page of the guide will be able to do", () => {
+  it("say first what the reader of a page for users will be able to do", () => {
+    const others = ["errors", "operations", "testing", "simulator", "compatibility"].map(
+      (name) => `docs/${name}.md`,
+    );
+    expect(others.filter((name) => !/^# .*\n\nAfter this page you /.test(read(name)))).toEqual([]);
     const pages = documents().filter(
       (name) => name.startsWith("docs/guide/") && !name.endsWith("/README.md"),
     );

@@ -1,6 +1,8 @@
 // The pages of the site that are Markdown files of the repository: which there are, in which order, and how
 // they are changed for the site. What is linked and isn't a page (sources, folders) becomes a page of
 // scripts/site/sources.ts.
+import { execFileSync } from "node:child_process";
+import { existsSync } from "node:fs";
 import { mkdir, readFile, stat, writeFile } from "node:fs/promises";
 import path from "node:path";
 
@@ -17,13 +19,39 @@ export const SOURCE = "https://source.invalid/";
 export const START = "README.md";
 
 const GUIDE = "docs/guide/README.md";
+const EXAMPLES = "examples/README.md";
+const INDEX = "docs/README.md";
 const DESIGN = "docs/design/README.md";
 
-/** The menu. The order of the guide and of the design notes is that of the links in their README. */
+/**
+ * The menu. The order of the guide and of the design notes is that of the links in their README. A document
+ * that is not named here is below the examples, if it is one of theirs, or below the index of all documents.
+ */
 async function menu(root: string): Promise<Page[]> {
+  const pages = await namedPages(root);
+  const named = new Set([START, ...pages.flatMap(({ file, below }) => [file, ...below])]);
+  const others = documents(root).filter((file) => !named.has(file));
+  const belowOf = new Map([
+    [EXAMPLES, others.filter((file) => file.startsWith("examples/"))],
+    [INDEX, others.filter((file) => !file.startsWith("examples/"))],
+  ]);
+  return pages.map((page) => ({ ...page, below: [...page.below, ...(belowOf.get(page.file) ?? [])] }));
+}
+
+/** The Markdown files of the repository, but for those that only the host of the repository reads. */
+function documents(root: string): string[] {
+  return execFileSync("git", ["ls-files", "--cached", "--others", "--exclude-standard", "*.md"], {
+    cwd: root,
+    encoding: "utf8",
+  })
+    .split("\n")
+    .filter((file) => file !== "" && !file.startsWith(".") && existsSync(path.join(root, file)));
+}
+
+async function namedPages(root: string): Promise<Page[]> {
   return [
     { file: GUIDE, below: await linkedPages(root, GUIDE) },
-    { file: "examples/README.md", below: [] },
+    { file: EXAMPLES, below: [] },
     { file: "docs/errors.md", below: [] },
     { file: "packages/kv/README.md", below: ["docs/operations.md"], title: "The key-value server" },
     { file: "SECURITY.md", below: [] },
@@ -48,7 +76,7 @@ async function menu(root: string): Promise<Page[]> {
       ],
     },
     { file: "CONTRIBUTING.md", below: ["docs/first-change.md"] },
-    { file: "docs/README.md", below: [] },
+    { file: INDEX, below: [] },
   ];
 }
 
