@@ -341,6 +341,7 @@ describe("the state of the node", () => {
           lag: 0,
           match: 1,
           active: true,
+          caughtUp: true,
           lostEntries: false,
           line: "127.0.0.1:8001",
           http: "127.0.0.1:9001",

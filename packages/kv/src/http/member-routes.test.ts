@@ -19,6 +19,7 @@ describe("the routes of members and leadership", () => {
     lag: 0,
     match: 1,
     active: true,
+    caughtUp: true,
     lostEntries: false,
     line: "127.0.0.1:8001",
     http: "127.0.0.1:9001",

@@ -118,6 +118,7 @@ export class FakeNode implements KvNode {
           lag: 0,
           match: this.#index,
           active: true,
+          caughtUp: true,
           lostEntries: false,
         },
       ],

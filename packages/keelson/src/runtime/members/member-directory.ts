@@ -8,6 +8,7 @@ import type { MemberMetrics } from "../shared/index.ts";
 import { removalReason } from "../../transport/handshake.ts";
 import type { TransportMessage, PeerInfo } from "../../transport/transport.ts";
 import type { KnownPeers } from "./known-peers.ts";
+import { hasCaughtUp } from "./caught-up.ts";
 import { isLostStoreId, type LostEntries } from "./lost-entries.ts";
 
 /**
@@ -219,6 +220,7 @@ export class MemberDirectory {
         lag: progress === undefined || progress.lostEntries ? null : log.last.index - progress.match,
         match: progress === undefined || progress.lostEntries ? null : progress.match,
         active: progress?.recentlyActive ?? null,
+        caughtUp: progress === undefined || progress.lostEntries ? null : hasCaughtUp(this.#core, id),
         lostEntries: this.#lostEntries(id, progress?.lostEntries ?? null),
       };
     });

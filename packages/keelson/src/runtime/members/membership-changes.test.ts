@@ -174,6 +174,31 @@ describe("a change of membership", () => {
     expect(leader.raft.metrics().config.voters).toContain("d");
   });
 
+  it("resolves addLearner when the metrics say that the learner has caught up, at a lag of 1,024 at most", async () => {
+    const cluster = await TestCluster.of(["a"], 1, { limits: { pendingEntriesMax: 10_000 } });
+    const { raft } = await cluster.leader();
+    const writes = Array.from({ length: 3_000 }, () => raft.write("x"));
+    await cluster.finish(Promise.all(writes), 60_000);
+    await cluster.open("d");
+    const memberD = () => raft.metrics().members.find(({ id }) => id === "d");
+    let isDone = false;
+    const adding = raft.addLearner("d", "d:1").then(() => (isDone = true));
+    let seen = 0;
+    await cluster.until(() => {
+      const { caughtUp, lag, active } = memberD() ?? {};
+      if (caughtUp === undefined || lag === undefined) return isDone;
+      seen += 1;
+      // The call's promise may settle in the same turn; it never settles before.
+      if (isDone) expect(caughtUp).toBe(true);
+      expect(caughtUp && (lag === null || lag > 1_024 || active !== true)).toBe(false);
+      return isDone;
+    }, "the learner to have caught up");
+    await adding;
+    expect(seen).toBeGreaterThan(1);
+    expect(memberD()).toMatchObject({ caughtUp: true });
+    expect(raft.metrics().members.find(({ id }) => id === "a")).toMatchObject({ caughtUp: true, lag: 0 });
+  });
+
   it("changes the address of a member that stays", async () => {
     const cluster = await TestCluster.of(THREE);
     const leader = await cluster.leader();

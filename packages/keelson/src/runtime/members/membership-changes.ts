@@ -23,6 +23,7 @@ import {
 } from "../calls/index.ts";
 import { checkId, toError } from "../shared/index.ts";
 import { checkAddress } from "./addresses.ts";
+import { hasCaughtUp } from "./caught-up.ts";
 import { lostStoreId } from "./lost-entries.ts";
 import type { MembershipHistory } from "./membership-history.ts";
 import {
@@ -31,13 +32,6 @@ import {
   withNewLearners,
   type MembershipChange,
 } from "./next-membership.ts";
-
-/**
- * A learner has caught up when it lacks at most this many entries, about as many as a busy leader sends in a
- * few messages. If a learner that lacks more became a voter, commits might have to wait until it has received
- * them (dissertation 4.2.1).
- */
-const CAUGHT_UP_LAG_MAX = 1024;
 
 /** A call of `addLearner` or `changeMembership`. */
 interface ChangeAttempt {
@@ -297,22 +291,13 @@ export class MembershipChanges {
     });
   }
 
-  /** Step 2. */
+  /** Step 2: waits until all of these have caught up at the same moment. */
   #caughtUp(ids: readonly NodeId[], attempt: ChangeAttempt): Promise<void> {
     const { core } = this.#parts;
-    const isCaughtUp = (id: NodeId): boolean => {
-      if (id === core.id) return true;
-      const progress = core.progress(id);
-      return (
-        progress?.state === "replicate" &&
-        progress.recentlyActive &&
-        core.log.last.index - progress.match <= CAUGHT_UP_LAG_MAX
-      );
-    };
     attempt.catchingUp = ids;
     return this.#wait(attempt, () => {
       this.#checkLeads();
-      return ids.every(isCaughtUp);
+      return ids.every((id) => hasCaughtUp(core, id));
     }).then(() => {
       attempt.catchingUp = null;
     });

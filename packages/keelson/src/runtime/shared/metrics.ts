@@ -163,7 +163,8 @@ export interface MemberMetrics {
    */
   readonly info: string | null;
   /**
-   * How many entries it is behind the leader's last one. null: this node isn't the leader, or it found out,
+   * How many of the entries in the leader's log aren't known to be durable there: the leader's last index less
+   * `match`. Under steady writes it is seldom 0, because it counts entries that are on their way. null: this node isn't the leader, or it found out,
    * as the leader, that the member lost entries.
    */
   readonly lag: number | null;
@@ -177,6 +178,11 @@ export interface MemberMetrics {
    * this node isn't the leader.
    */
   readonly active: boolean | null;
+  /**
+   * Whether it has caught up, by the rule for which `addLearner` and `changeMembership` wait: it is sent
+   * entries and no snapshot, is `active`, and has a `lag` of at most 1,024. null: as for `lag`.
+   */
+  readonly caughtUp: boolean | null;
   /**
    * Whether it lost entries that it had acknowledged as durable, so that nothing of it counts any more: its
    * directory was replaced by an older copy, or its disk forgot writes. Remove it, and add its machine anew,
