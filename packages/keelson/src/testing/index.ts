@@ -44,6 +44,12 @@ export {
   type TestFramework,
 } from "./suites/log-store-suite.ts";
 export {
+  describeSnapshotStore,
+  type SnapshotStoreCase,
+  snapshotStoreCases,
+  type SnapshotStorePlace,
+} from "./suites/snapshot-store-suite.ts";
+export {
   describeTransport,
   type TransportCase,
   transportCases,

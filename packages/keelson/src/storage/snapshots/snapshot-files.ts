@@ -208,6 +208,7 @@ export class SnapshotFiles implements SnapshotStore {
   }
 
   async discard(id: string): Promise<void> {
+    this.#requireOpen();
     for (const entry of this.#complete) {
       if (entry.snapshot.id === id) entry.isObsolete = entry.isDiscarded = true;
     }
