@@ -193,7 +193,16 @@ class LoneNode implements KvNode {
       },
       config: { voters: ["n1"], outgoingVoters: [], learners: [] },
       members: [
-        { ...self, voter: true, info: null, lag: 0, match: this.#index, active: true, lostEntries: false },
+        {
+          ...self,
+          voter: true,
+          info: null,
+          lag: 0,
+          match: this.#index,
+          active: true,
+          caughtUp: true,
+          lostEntries: false,
+        },
       ],
       ...{
         stalled: null,

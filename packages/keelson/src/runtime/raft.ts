@@ -76,12 +76,12 @@ export class Raft<Command, Result> implements AsyncDisposable {
   }
 
   /**
-   * Adds a learner: a member that is sent the log and has no vote. For a node that is a member already, voters
-   * included, changes its address. A new node must have been opened, with an empty log.
+   * Adds a learner: a member that is sent the log and has no vote. For a node that is a member already,
+   * voters included, changes its address. A new node must have been opened, with an empty log.
    *
    * Resolves when the membership is committed and the node has caught up (`MemberMetrics.caughtUp`): at most
-   * 1,024 entries of the leader's log aren't known to be durable there. So it may still lack entries that were
-   * written before this call; a linearizable read on it waits for them.
+   * 1,024 entries of the leader's log aren't known to be durable there. So it may still lack entries that
+   * were written before this call; a linearizable read on it waits for them.
    *
    * @throws CatchUpTimeoutError it is a learner, and still catching up after `timeoutMs` (default
    *   `timings.catchUpTimeoutMs`); NotLeaderError, ChangeRefusedError, OverloadedError, OutcomeUnknownError,
@@ -93,9 +93,9 @@ export class Raft<Command, Result> implements AsyncDisposable {
 
   /**
    * Changes the members, any number at once, the leader included (§6). New voters are learners first, and the
-   * change waits until they have caught up, as `addLearner` does; then it happens as a whole, or not at all. Resolves when the
-   * change is committed and the joint configuration is left. A change that is so already succeeds, so it can
-   * be made again.
+   * change waits until they have caught up, as `addLearner` does; then it happens as a whole, or not at all.
+   * Resolves when the change is committed and the joint configuration is left. A change that is so already
+   * succeeds, so it can be made again.
    *
    * @throws CatchUpTimeoutError new members are learners, and still catching up after `timeoutMs` (default
    *   `timings.catchUpTimeoutMs`); the other errors of `addLearner`

@@ -163,9 +163,9 @@ export interface MemberMetrics {
    */
   readonly info: string | null;
   /**
-   * How many of the entries in the leader's log aren't known to be durable there: the leader's last index less
-   * `match`. Under steady writes it is seldom 0, because it counts entries that are on their way. null: this node isn't the leader, or it found out,
-   * as the leader, that the member lost entries.
+   * How many of the entries in the leader's log aren't known to be durable there: the leader's last index
+   * less `match`. Under steady writes it is seldom 0, because it counts entries that are on their way. null:
+   * this node isn't the leader, or it found out, as the leader, that the member lost entries.
    */
   readonly lag: number | null;
   /**

@@ -4,7 +4,7 @@ import type { ClientFigures } from "./clients/client-calls.ts";
 import type { FaultType } from "./plan/faults.ts";
 import { stageOf, workloadsOf } from "./plan/features.ts";
 import type { Plan } from "./plan/plan.ts";
-import { replaceRealSources } from "../../environment/node/real-sources.ts";
+import { replaceRealSources } from "#real-sources";
 import type { Operation } from "../linearizability/index.ts";
 import { Convergence } from "./run/convergence.ts";
 import { shutDown } from "./run/shutdown.ts";

@@ -6,8 +6,8 @@ import type { TestFramework } from "./test-framework.ts";
 export type { SnapshotStoreCase, SnapshotStorePlace } from "./snapshot-store/snapshot-store-bench.ts";
 
 /**
- * Checks that a `SnapshotStore` keeps its promises, except for those about crashes and power cuts. `makePlace`
- * is called once or twice for each case.
+ * Checks that a `SnapshotStore` keeps its promises, except for those about crashes and power cuts.
+ * `makePlace` is called once or twice for each case.
  *
  * @example
  * const makePlace = async () => ({ environment, store: () => mySnapshots(directory) });

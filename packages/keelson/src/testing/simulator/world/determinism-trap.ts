@@ -7,7 +7,7 @@
  * The rule: code of a state machine, a query or a subject that calls such a function gets an error, and the
  * run reports it (DET). The cost is one run of an `AsyncLocalStorage` for each call of the user's code.
  */
-import { runWatched } from "../../../environment/node/real-sources.ts";
+import { runWatched } from "#real-sources";
 import { Violation } from "../checkers/violation.ts";
 
 /** Runs user's code of one simulated run. See the file's header. */

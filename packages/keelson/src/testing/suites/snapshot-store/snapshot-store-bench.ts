@@ -1,4 +1,5 @@
-// What the cases of the snapshot store suite share: a store on a place of its own, snapshots, and expectations.
+// What the cases of the snapshot store suite share: a store on a place of its own, snapshots, and
+// expectations.
 import { strict as assert } from "node:assert";
 import { encodeMembership } from "../../../codec/config.ts";
 import { configOf } from "../../../core/config.ts";

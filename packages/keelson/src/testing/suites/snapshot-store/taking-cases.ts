@@ -1,4 +1,5 @@
-// What a snapshot store promises about the snapshots that a node takes of its own state, and about reading them.
+// What a snapshot store promises about the snapshots that a node takes of its own state, and about reading
+// them.
 import { strict as assert } from "node:assert";
 import type { SnapshotHeader } from "../../../storage/snapshot-store.ts";
 import {
