@@ -7,6 +7,7 @@ import { EXTREME_BUGS } from "./extreme-bugs.ts";
 import { DUTY_BUGS } from "./duty-bugs.ts";
 import { FORWARDING_BUGS } from "./forwarding-bugs.ts";
 import { INSTALLATION_BUGS } from "./installation-bugs.ts";
+import { INTERRUPTION_BUGS } from "./interruption-bugs.ts";
 import { KV_BUGS } from "./kv-bugs.ts";
 import { MEMBERSHIP_BUGS } from "./membership-bugs.ts";
 import { MEMORY_BUGS } from "./memory-bugs.ts";
@@ -35,6 +36,7 @@ export const BUGS: readonly Bug[] = [
   ...CHAIN_BUGS,
   ...MEMORY_BUGS,
   ...INSTALLATION_BUGS,
+  ...INTERRUPTION_BUGS,
 ].sort((a, b) => a.code.localeCompare(b.code, "en", { numeric: true }));
 
 /** A bug as the patch that the module loader applies. */

@@ -10,6 +10,7 @@ import type { NodeStatus } from "./node-status.ts";
 const LIMITS = {
   preVote: true,
   electionTimeoutMinMs: 100,
+  electionTimeoutMaxMs: 200,
   isDriftBounded: true,
   pendingEntriesMax: 3,
   pendingBytesMax: 100,

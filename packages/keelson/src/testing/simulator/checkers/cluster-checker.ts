@@ -1,3 +1,4 @@
+import type { NodeId } from "../../../core/position.ts";
 import { ApplyChecker } from "./apply-checker.ts";
 import { ChainChecker } from "./chain-checker.ts";
 import { ClusterHistory } from "./cluster-history.ts";
@@ -9,10 +10,12 @@ import { MessageChecker } from "./message-checker.ts";
 import { ModelChecker } from "./model-checker.ts";
 import type { ClusterExpectations } from "./node-status.ts";
 import { ReadChecker } from "./read-checker.ts";
+import { RuntimeMessageChecker } from "./runtime-message-checker.ts";
 import { SessionChecker } from "./session-checker.ts";
 import { StatusChecker } from "./status-checker.ts";
 import { StoreChecker } from "./store-checker.ts";
 import { TransferChecker } from "./transfer-checker.ts";
+import { TurnChecker } from "./turn-checker.ts";
 
 /**
  * Watches a cluster from outside, and throws a `Violation` when an invariant doesn't hold. Observers around
@@ -39,11 +42,14 @@ import { TransferChecker } from "./transfer-checker.ts";
  * |        | `run/outcome-checks.ts`                                                                  |
  * | STABLE | `LeadershipChecker`; votes against a live leader: `LeaseChecker`; campaigns:             |
  * |        | `EntitlementChecker`; refused questions: `message-watch.ts`                              |
- * | KNOWN  | hints: `HintChecker`; the other calls need clients, see below                            |
- * | BOUND  | `StatusChecker`; `TransferChecker`; nothing left at the end: `run/shutdown.ts`           |
+ * | KNOWN  | hints: `HintChecker`; forwarded calls: `RuntimeMessageChecker`; the other calls need     |
+ * |        | clients, see below                                                                       |
+ * | BOUND  | `StatusChecker`; `TransferChecker`; `RuntimeMessageChecker`; nothing left at the end:    |
+ * |        | `run/shutdown.ts`                                                                        |
  *
  * `ModelChecker` checks each step of a core against most of these rules at once (MODEL). `NodeDuties` checks
  * that a core leaves out nothing that it owes (DUTY); `world/observed-core.ts` makes one for each process.
+ * `TurnChecker` checks that the runtime carries out at once what the core has decided (DUTY).
  *
  * `ChainChecker` finds messages that cause each other without end, `GrantChecker` votes that should have been
  * given (both LIVE), and `TransferChecker` snapshots that are of no use. ONCE, most of LIVE and KNOWN, and
@@ -60,10 +66,12 @@ export class ClusterChecker {
   readonly chains = new ChainChecker();
   readonly sessions = new SessionChecker();
   readonly memberships = new MembershipChecker();
+  readonly turns = new TurnChecker();
   readonly entitlements: EntitlementChecker;
   readonly statuses: StatusChecker;
   readonly leaseReads: LeaseReadChecker;
   readonly transfers: TransferChecker;
+  readonly runtimeMessages: RuntimeMessageChecker;
 
   constructor(expectations: ClusterExpectations) {
     this.entitlements = new EntitlementChecker(this.history, expectations.preVote);
@@ -71,5 +79,13 @@ export class ClusterChecker {
     const { electionTimeoutMinMs, isDriftBounded } = expectations;
     this.leaseReads = new LeaseReadChecker(this.history, electionTimeoutMinMs, isDriftBounded);
     this.transfers = new TransferChecker(expectations.keepsLogForReceivers);
+    this.runtimeMessages = new RuntimeMessageChecker(expectations.electionTimeoutMaxMs);
+  }
+
+  /** A process of the node is about to start: nothing that an earlier one was told entitles it to anything. */
+  processStarts(id: NodeId): void {
+    this.entitlements.started(id);
+    this.chains.started(id);
+    this.runtimeMessages.started(id);
   }
 }

@@ -51,6 +51,8 @@ export interface ClusterExpectations {
   /** Nodes ask for pre-votes before they stand for election. */
   readonly preVote: boolean;
   readonly electionTimeoutMinMs: number;
+  /** How often a leader says which forwarded calls are under way. */
+  readonly electionTimeoutMaxMs: number;
   /** No two clocks drift further apart than the nodes were told. */
   readonly isDriftBounded: boolean;
   readonly pendingEntriesMax: number;

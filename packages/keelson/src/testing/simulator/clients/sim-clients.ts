@@ -191,12 +191,14 @@ export class SimClients implements CallMaker {
   }
 
   /**
-   * Makes so many writes at once, all of one key that nobody reads: the log grows, the state doesn't, and
-   * they aren't in the history.
+   * Makes so many writes and reads at once, all of one key that nobody else uses: the log grows, the state
+   * doesn't, and they aren't in the history.
    */
-  bulk(process: SimProcess, writes: number): void {
+  bulk(process: SimProcess, writes: number, reads = 0, timeoutMs = this.#parts.plan.callTimeoutMs): void {
     for (let n = 0; n < writes && !this.#stopped; n++)
-      this.write("bulk", process, "bulk", () => undefined, this.#parts.plan.callTimeoutMs, false);
+      this.write("bulk", process, "bulk", () => undefined, timeoutMs, false);
+    for (let n = 0; n < reads && !this.#stopped; n++)
+      this.read("bulk", process, "bulk", () => undefined, timeoutMs, false);
   }
 
   /** One more client reads a key from this node, now. */
@@ -267,19 +269,20 @@ export class SimClients implements CallMaker {
     );
   }
 
-  /** One linearizable or lease read, as the subject makes it up. */
+  /** One linearizable or lease read, as the subject makes it up. `isRecorded` false: it isn't in the history. */
   read(
     client: string,
     process: SimProcess,
     key: string,
     ended: OnEnd,
     timeoutMs = this.#parts.plan.callTimeoutMs,
+    isRecorded = true,
   ): void {
     const { subject, trace } = this.#parts;
     const context = this.context(key);
     const read = subject.read(context);
     const op = `r${String(context.number)}`;
-    const open = this.history.invoke(client, read.input);
+    const open = isRecorded ? this.history.invoke(client, read.input) : null;
     const call = this.#calls.begin({ process, op, isWrite: false, name: null, open, timeoutMs, ended });
     this.figures.reads += 1;
     trace(`${client} ${op} ${clipped(subject.model.describe(read.input))} at ${process.id}`);

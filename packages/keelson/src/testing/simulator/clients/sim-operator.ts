@@ -6,10 +6,12 @@
  * - ES: a removed member's id is never used again (M10); `initialize` never makes a second cluster (M9).
  * - KNOWN: a leader that can't transfer its leadership gives up within an election timeout (T3).
  */
+import type { Membership } from "../../../codec/config.ts";
 import { isJoint, membersOf } from "../../../core/config.ts";
-import type { NodeId } from "../../../core/position.ts";
+import type { LogIndex, NodeId } from "../../../core/position.ts";
 import type { SimulatedClock } from "../../../environment/simulated/simulated-clock.ts";
 import type { ClusterChecker } from "../checkers/cluster-checker.ts";
+import type { SeenConfig } from "../checkers/cluster-history.ts";
 import { assertInvariant, Violation } from "../checkers/violation.ts";
 import { Chance } from "../plan/chance.ts";
 import type { ChangeKind, OperatorFault } from "../plan/faults.ts";
@@ -91,6 +93,8 @@ export class SimOperator {
    * for.
    */
   readonly #overlapped = new WeakSet<ChangeRequest>();
+  /** The last configuration that was committed when the request was made, by its index. */
+  readonly #beganAfter = new WeakMap<ChangeRequest, LogIndex>();
   /** No new change is begun. */
   #stopped = false;
   /** Draws only which node is asked: all else of a run is as it was before there was a choice. */
@@ -337,6 +341,7 @@ export class SimOperator {
     if (request.learner !== null) checker.memberships.askedForLearner(request.learner.id);
     this.#view.votersAfterChanges.add(request.voters);
     this.#open.add(request);
+    this.#beganAfter.set(request, checker.history.committed.at(-1)?.inForce?.index ?? 0);
     if (this.#open.size > 1) for (const open of this.#open) this.#overlapped.add(open);
   }
 
@@ -447,10 +452,11 @@ export class SimOperator {
 
   /**
    * CFG and ES: see the file's header. Where two changes overlapped, the later one may have undone the
-   * earlier. `MembershipChecker` looks at each step of both.
+   * earlier; but the earlier was in force at some time since it was asked for. `MembershipChecker` looks at
+   * each step of both.
    */
   #checkDone(request: ChangeRequest): void {
-    const { how, change, learner } = request;
+    const { how, change } = request;
     const { checker, trace } = this.#parts;
     assertInvariant(
       how !== "reuse",
@@ -458,24 +464,17 @@ export class SimOperator {
       () => `the id of a removed member was used again: ${JSON.stringify(change)}`,
     );
     assertInvariant(how !== "ghost", "CFG", () => `a node that is nowhere became a voter`);
-    const membership = checker.history.committedMembership;
-    if (membership === null) return;
-    const { config, members } = membership;
-    const { add = {}, remove = [], promote = [], demote = [], addresses = {} } = change;
-    const isDone =
-      !isJoint(config) &&
-      [...Object.keys(add), ...promote].every((id) => config.voters.includes(id)) &&
-      demote.every((id) => config.learners.includes(id)) &&
-      remove.every((id) => !members.has(id)) &&
-      (learner === null || members.has(learner.id)) &&
-      Object.entries(addresses).every(([id, address]) => members.get(id)?.address === address);
+    const last = checker.history.committed.at(-1)?.inForce ?? null;
+    if (last === null) return;
+    const members = JSON.stringify(last.membership.config);
+    const beganAfter = this.#overlapped.has(request) ? (this.#beganAfter.get(request) ?? 0) : last.index;
     assertInvariant(
-      isDone || this.#overlapped.has(request),
+      wasInForce(request, last, beganAfter),
       "CFG",
-      () => `${how} was done, and the members are ${JSON.stringify(config)}`,
+      () => `${nameOf(request)} was done, and the members are ${members}`,
     );
-    trace(`the members are ${JSON.stringify(config)}`);
-    for (const [id, address] of Object.entries(addresses)) this.#startAt(id, address);
+    trace(`the members are ${members}`);
+    for (const [id, address] of Object.entries(change.addresses ?? {})) this.#startAt(id, address);
   }
 
   /** A node that moved is started again where the others look for it. */
@@ -496,6 +495,31 @@ export class SimOperator {
       this.#parts.clock.setTimer(ms, resolve);
     });
   }
+}
+
+/**
+ * Whether what was asked for is what `last` says, which is committed, or what a configuration before it said,
+ * back to the one at `fromIndex` or the last before that.
+ */
+function wasInForce(request: ChangeRequest, last: SeenConfig, fromIndex: LogIndex): boolean {
+  let seen: SeenConfig | null = last;
+  while (seen !== null) {
+    if (isInForce(request, seen.membership)) return true;
+    seen = seen.index <= fromIndex ? null : seen.before;
+  }
+  return false;
+}
+
+function isInForce({ change, learner }: ChangeRequest, { config, members }: Membership): boolean {
+  const { add = {}, remove = [], promote = [], demote = [], addresses = {} } = change;
+  return (
+    !isJoint(config) &&
+    [...Object.keys(add), ...promote].every((id) => config.voters.includes(id)) &&
+    demote.every((id) => config.learners.includes(id)) &&
+    remove.every((id) => !members.has(id)) &&
+    (learner === null || members.has(learner.id)) &&
+    Object.entries(addresses).every(([id, address]) => members.get(id)?.address === address)
+  );
 }
 
 /** A request in the trace. */

@@ -445,8 +445,8 @@ export class FaultPlayer {
       burst: ({ node, writes }) => {
         faults.burst(node === null ? null : this.#process(node), writes);
       },
-      bulk: ({ writes }) => {
-        faults.writeInBulk(writes);
+      bulk: (fault) => {
+        faults.callInBulk(fault.node === undefined ? null : this.#process(fault.node), fault);
       },
     };
   }

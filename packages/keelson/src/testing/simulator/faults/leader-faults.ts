@@ -226,10 +226,16 @@ export class LeaderFaults {
       leader.onConfigAppended = null;
       const others = chance.shuffled([...processes.keys()].filter((other) => other !== node));
       const unreached = others.slice(fault.reached);
-      after(
-        fault.ms,
-        network.cut(unreached.flatMap((other) => [[node, other] as const, [other, node] as const])),
-      );
+      after(fault.ms, network.cut(unreached.map((other) => [node, other] as const)));
+      const hearAgain = network.cut(unreached.map((other) => [other, node] as const));
+      const { hearsSuccessorAfterMs } = fault;
+      if (hearsSuccessorAfterMs === undefined) after(fault.ms, hearAgain);
+      else {
+        const isReplaced = (): boolean => this.#leaderOfHighestTerm() !== node;
+        this.#when(isReplaced, fault.ms - hearsSuccessorAfterMs, () => {
+          after(hearsSuccessorAfterMs, hearAgain);
+        });
+      }
       if (fault.crashAfterMs === null) return;
       after(fault.crashAfterMs, () => {
         if (leader.isUp) this.#parts.crash(leader);
@@ -460,11 +466,11 @@ export class LeaderFaults {
     if (process?.isUp === true) clients.burst(process, writes);
   }
 
-  /** So many writes at once, at the node that leads the highest term. */
-  writeInBulk(writes: number): void {
+  /** See the fault. `node` null: the node that leads the highest term is called. */
+  callInBulk(node: SimProcess | null, { writes, reads, timeoutMs }: Extract<Fault, { type: "bulk" }>): void {
     const { processes, clients } = this.#parts;
-    const leader = processes[this.#leaderOfHighestTerm()];
-    if (leader !== undefined) clients.bulk(leader, writes);
+    const process = node ?? processes[this.#leaderOfHighestTerm()];
+    if (process?.isUp === true) clients.bulk(process, writes, reads, timeoutMs);
   }
 
   /** The node that leads the highest term, since several may believe that they lead. -1: none does. */

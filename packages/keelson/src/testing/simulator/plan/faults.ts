@@ -69,7 +69,8 @@
  * | found-again              | initialize is called again                        | a second cluster (M9, M16)            |
  * | quiet                    | no client calls                                   | work and elections of an idle group   |
  * | burst                    | some writes at once at one node                   | what is under way when it ends (K4)   |
- * | bulk                     | thousands of writes at once at the leader         | slow catching up, long backlogs       |
+ * | bulk                     | hundreds of calls at once, or thousands           | slow catching up, calls that end      |
+ * |                          |                                                   | together (Z19)                        |
  */
 
 /**
@@ -464,6 +465,11 @@ export type OperatorFault =
       /** The leader crashes so long after the cut; null: it doesn't. */
       readonly crashAfterMs: number | null;
       readonly ms: number;
+      /**
+       * The leader hears the others again, and they don't hear it, from so long after the election of another
+       * leader. Absent: it hears them only once the cut ends.
+       */
+      readonly hearsSuccessorAfterMs?: number;
     }
   /** The node loses its whole disk and comes back under its id, if the cluster can bear that. */
   | { readonly type: "wipe"; readonly node: number }
@@ -533,5 +539,14 @@ export type ClientFault =
    * Clients make so many writes at once, each of a key of its own, at `node`, or at the leader if it is null.
    */
   | { readonly type: "burst"; readonly node: number | null; readonly writes: number }
-  /** Clients make so many writes at once at the leader, all of one key that nobody reads. */
-  | { readonly type: "bulk"; readonly writes: number };
+  /**
+   * Clients make so many writes and reads at once, of one key that nobody else uses, at the leader or, if it is
+   * given, at `node`. All of them have the same time limit; absent: the plan's.
+   */
+  | {
+      readonly type: "bulk";
+      readonly writes: number;
+      readonly reads?: number;
+      readonly node?: number;
+      readonly timeoutMs?: number;
+    };

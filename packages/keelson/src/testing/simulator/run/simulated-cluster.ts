@@ -321,6 +321,7 @@ function expectationsOf(plan: Plan): ClusterExpectations {
   return {
     preVote: plan.preVote,
     electionTimeoutMinMs: plan.electionTimeoutMs.min,
+    electionTimeoutMaxMs: plan.electionTimeoutMs.max,
     // Whether the clocks run so alike that no lease outlasts the promises that it rests on. No slack is left:
     // where a heartbeat round is answered at once, lease and promises end at about the same time.
     isDriftBounded:

@@ -115,8 +115,13 @@ export class TurnLoop {
     if (!process.isUp || delivery === null || delivery.isPaused || !delivery.takeActivity()) return;
     const state = process.state();
     if (state === null) return;
-    if (clock.now() - process.resumedAt < WITHOUT_MAJORITY_MS_MAX || process.timersAreLate)
+    if (state.isInstalling) checker.turns.installing(id, clock.now());
+    if (clock.now() - process.resumedAt < WITHOUT_MAJORITY_MS_MAX || process.timersAreLate) {
       checker.statuses.excuse(id);
+      checker.runtimeMessages.excuse(id, process.now());
+    }
+    if (state.role === "stopped") checker.runtimeMessages.stopped(id);
+    checker.runtimeMessages.checkDue(id, process.now());
     // A stopped node reports no snapshots, but what it did in its last turn is checked.
     const knowsSnapshots = !process.hasDamagedData && state.role !== "stopped";
     const newestSnapshot = knowsSnapshots ? state.newestSnapshot : undefined;

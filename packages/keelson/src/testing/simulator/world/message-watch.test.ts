@@ -7,7 +7,7 @@ import { planOf } from "../plan/make-plan.ts";
 import { MessageWatch } from "./message-watch.ts";
 
 const EXPECTATIONS = {
-  ...{ electionTimeoutMinMs: 100, isDriftBounded: true },
+  ...{ electionTimeoutMinMs: 100, electionTimeoutMaxMs: 200, isDriftBounded: true },
   ...{ preVote: true, pendingEntriesMax: 1, pendingBytesMax: 1, withoutMajorityMsMax: 1 },
   ...{ storageStallMsMax: 1, stateStallMsMax: 1, stateTimeoutMsMax: 1, stableAfterMs: 1 },
   keepsLogForReceivers: true,

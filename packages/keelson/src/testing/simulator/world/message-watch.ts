@@ -10,6 +10,7 @@
  * - STABLE: a pre-vote, and a request for a vote that comes while the leader is heard, change nothing.
  * - LIVE, BOUND: see `ChainChecker` and `TransferChecker`.
  * - PBR, CFG, STABLE: see `MessageChecker`, `EntitlementChecker` and `LeaseChecker`.
+ * - ONCE, KNOWN, BOUND: see `RuntimeMessageChecker`.
  *
  * The reference model is stricter about what an acknowledgement or a pre-vote may change. But it lets a
  * leader step down at any input, so that a refused request for a vote leaves the role alone is checked only
@@ -106,8 +107,10 @@ export class MessageWatch implements TransportObserver {
     checkRecords(transportMessage);
     checker.transfers.sending(process, to, message);
     checker.chains.sending(process.id, process.core, to, message);
-    // The checkers below know messages between cores only.
-    if (isRuntimeMessage(message)) return;
+    if (isRuntimeMessage(message)) {
+      checker.runtimeMessages.sending(process, to, message);
+      return;
+    }
     if (OF_CANDIDATES_AND_LEADERS.has(message.type)) checker.history.campaigners.add(process.id);
     checker.messages.sending(process.id, to, message);
     checker.reads.sending(to, message);
@@ -123,9 +126,17 @@ export class MessageWatch implements TransportObserver {
     if (message.type === "timeout-now") process.onTimeoutNowSent?.(to);
   }
 
+  notSent(message: Message | RuntimeMessage): void {
+    const { process, checker } = this.#parts;
+    if (isRuntimeMessage(message)) checker.runtimeMessages.notSent(process, message);
+  }
+
   receiving(message: Message | RuntimeMessage): void {
     this.#parts.checker.chains.receiving(this.#parts.process.id, message);
-    if (isRuntimeMessage(message)) return;
+    if (isRuntimeMessage(message)) {
+      this.#parts.checker.runtimeMessages.receiving(this.#parts.process, message);
+      return;
+    }
     this.#parts.checker.entitlements.receiving(this.#parts.process.id, message);
     this.#matchesBefore = message.type === "append-entries-reply" ? this.#matchesAfter(message.term) : null;
     const asksForVote = message.type === "pre-vote" || message.type === "request-vote";

@@ -2,6 +2,7 @@ import { describe, expect, it } from "vitest";
 
 import { RaftNode } from "../../../core/node.ts";
 import { ModelChecker } from "../checkers/model-checker.ts";
+import { TurnChecker } from "../checkers/turn-checker.ts";
 import { Violation } from "../checkers/violation.ts";
 import { observeCore } from "./observed-core.ts";
 
@@ -16,7 +17,10 @@ function observed(options: { checker?: ModelChecker; isDead?: boolean; keepsDisk
   const core = RaftNode.start({ id: "a", random: () => 0.5 });
   observeCore(core, {
     ...{ checker, settings: SETTINGS, now: 0, keepsDisk, isDead: () => isDead },
+    turns: new TurnChecker(),
+    times: () => ({ now: 0, resumedAt: 0 }),
     leaseHeld: () => undefined,
+    offered: () => undefined,
     report: (error) => {
       expect(error).toBeInstanceOf(Violation);
       reported.push((error as Violation).message);

@@ -12,6 +12,8 @@ import type { MessageReplayer } from "./message-replayer.ts";
 export interface TransportObserver {
   /** The node is sending this, to the core or the runtime of another node. */
   sending(to: NodeId, transportMessage: TransportMessage): void;
+  /** The transport refused to send this, and tells the node so. */
+  notSent(message: Message | RuntimeMessage): void;
   /** The node is about to be given this, for its core or its runtime. */
   receiving(message: Message | RuntimeMessage): void;
   /** The node has been given it. */
@@ -85,7 +87,9 @@ export class ObservedTransport implements Transport {
   send(to: NodeId, transportMessage: TransportMessage): boolean {
     if (this.#delivery.isDead()) return false;
     this.#observer.sending(to, transportMessage);
-    return this.#inner.send(to, transportMessage);
+    const isSent = this.#inner.send(to, transportMessage);
+    if (!isSent) this.#observer.notSent(transportMessage.message);
+    return isSent;
   }
 
   close(): Promise<void> {

@@ -549,7 +549,7 @@ export class SimProcess {
 
   /** Keeps the node's core, and puts the reference model beside it, unless the plan's runs go without it. */
   #coreObserver(delivery: EventDelivery, environment: Environment): (core: RaftNode) => void {
-    const { plan, checker, report, leaseHeld } = this.#parts;
+    const { plan, checker, clock, report, leaseHeld } = this.#parts;
     const { electionTimeoutMs, heartbeatMs, storageStallMs, preVote, checkQuorum, clockDriftMax, window } =
       plan;
     const { min: electionTimeoutMinMs, max: electionTimeoutMaxMs } = electionTimeoutMs;
@@ -561,10 +561,12 @@ export class SimProcess {
       });
       if (!plan.checksModel) return;
       observeCore(core, {
-        checker: checker.model,
+        ...{ checker: checker.model, turns: checker.turns },
+        times: () => ({ now: clock.now(), resumedAt: this.isPaused ? Infinity : this.resumedAt }),
         settings: { ...times, preVote, checkQuorum, clockDriftMax, window },
         ...{ now: environment.now(), keepsDisk: !this.hasDamagedData },
         ...{ leaseHeld, report, isDead: () => delivery.isDead() },
+        offered: (from, index) => checker.runtimeMessages.offered(this, from, index),
       });
     };
   }
@@ -618,8 +620,7 @@ export class SimProcess {
 
   #observedTransport(delivery: EventDelivery): ObservedTransport {
     const { plan, checker, report, sending, transport } = this.#parts;
-    checker.entitlements.started(this.id);
-    checker.chains.started(this.id);
+    checker.processStarts(this.id);
     const watch = new MessageWatch({ process: this, plan, checker, report, sending });
     const replayer = plan.replayOldMessages ? new MessageReplayer(() => this.#receiverTerm()) : null;
     return new ObservedTransport(transport(this.address), delivery, watch, replayer);
