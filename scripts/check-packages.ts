@@ -1,83 +1,69 @@
 // Builds and packs the packages as for publishing, installs the archives, and uses them like any user.
-import { mkdtemp, readFile, rm, mkdir, writeFile } from "node:fs/promises";
+import { mkdir, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import path from "node:path";
 
-import { run } from "./commands.ts";
 import { programsOf, type DocProgram } from "./doc-programs.ts";
 import { coreBytes, filesWithoutTesting, runInBrowser } from "./packages/bundles.ts";
+import { bytesOf, checkContents, checkMaps } from "./packages/contents.ts";
+import { must } from "./packages/must.ts";
+import { packTwice, type Pack } from "./packages/packing.ts";
+import { leavePacks } from "./packages/packs-left.ts";
+import { compileAll, goToDefinitions } from "./packages/users.ts";
 import { compileAsUsers } from "./user-types/compile.ts";
 
 const root = path.join(import.meta.dirname, "..");
-const STEP_SECONDS_MAX = 180;
 
-/** Runs a command and stops everything if it fails. */
-async function must(command: string, args: readonly string[], cwd = root): Promise<string> {
-  const { code, output } = await run(command, args, { cwd, secondsMax: STEP_SECONDS_MAX });
-  if (code !== 0) throw new Error(`${command} ${args.join(" ")} failed\n${output}`);
-  return output;
+/** The names of a package's exports: ".", "./core". */
+async function exportNamesOf({ folder }: Pack): Promise<string[]> {
+  const text = await readFile(path.join(root, folder, "package.json"), "utf8");
+  return Object.keys((JSON.parse(text) as { exports: Readonly<Record<string, unknown>> }).exports);
 }
 
-interface Manifest {
-  readonly name: string;
-  readonly exports: Readonly<Record<string, unknown>>;
+/** A folder of its own, into which npm installs the archive; nothing is asked of the registry. */
+async function install(archives: readonly string[], directory: string): Promise<string> {
+  const folder = await mkdtemp(path.join(directory, "user-"));
+  await writeFile(path.join(folder, "package.json"), JSON.stringify({ type: "module" }));
+  await must("npm", ["install", "--offline", "--no-audit", "--no-fund", "--silent", ...archives], folder);
+  return folder;
 }
 
-async function manifestOf(folder: string): Promise<Manifest> {
-  return JSON.parse(await readFile(path.join(root, folder, "package.json"), "utf8")) as Manifest;
-}
-
-/** Packs the package and returns the path of the archive. */
-async function pack(folder: string, into: string): Promise<string> {
-  const printed = await must(
-    "npm",
-    ["pack", "--json", "--silent", "--pack-destination", into],
-    path.join(root, folder),
+/** What must hold of each pack. */
+async function checkPack(pack: Pack, directory: string): Promise<void> {
+  checkContents(pack);
+  const home = path.join(await mkdtemp(path.join(directory, "home-")), pack.name);
+  await mkdir(home);
+  await must("tar", ["-xzf", pack.archive, "--strip-components=1", "-C", home], directory);
+  const compiled = await checkMaps(pack, home);
+  await must("publint", ["run", "--strict", pack.archive], root);
+  // ESM only: `require` of it needs Node 22.12 or later, which the packages ask for.
+  await must("attw", [pack.archive, "--profile", "esm-only", "--no-emoji"], root);
+  console.log(
+    `${pack.name}: ${kilobytes(pack.packedBytes)} kB, ${kilobytes(pack.unpackedBytes)} kB installed, SHA-256 ${pack.sha256} ` +
+      `twice; the maps of ${compiled} files lead into it; publint and attw have nothing to say`,
   );
-  const json: unknown = JSON.parse(printed.slice(printed.search(/[[{]/)));
-  // npm prints a list, or (from version 12 on) an object by package name.
-  const [packed] = Object.values(json as Record<string, { filename: string; files: { path: string }[] }>);
-  if (packed === undefined) throw new Error(`npm pack said nothing about ${folder}:\n${printed}`);
-  const strays = packed.files.filter(({ path: name }) => /\.test\.|\/test\/|tsbuildinfo/.test(name));
-  if (strays.length > 0) {
-    throw new Error(`${folder} would publish ${strays.map(({ path: name }) => name).join(", ")}`);
-  }
-  return path.join(into, packed.filename);
 }
 
-/** Compiles and runs a program that imports every export, from the archive: no workspace, no `source`. */
-async function useAll(archive: string, manifest: Manifest, directory: string): Promise<void> {
-  const user = path.join(directory, "user");
-  const home = path.join(user, "node_modules", manifest.name);
-  await mkdir(home, { recursive: true });
-  await must("tar", ["-xzf", archive, "--strip-components=1", "-C", home]);
-  const names = Object.keys(manifest.exports).filter((name) => name !== "./package.json");
-  const lines = [
-    ...names.map((name) => `import * as ${identifier(name)} from "${manifest.name}${name.slice(1)}";`),
-    ...names.map(
-      (name) => `if (Object.keys(${identifier(name)}).length === 0) throw new Error("${name} is empty");`,
-    ),
-  ];
-  await writeFile(path.join(user, "main.mts"), lines.join("\n"));
-  const options = {
-    module: "nodenext",
-    target: "es2024",
-    lib: ["es2024", "esnext.disposable"],
-    strict: true,
-    // Checks the declaration files, too.
-    skipLibCheck: false,
-    types: ["node"],
-    typeRoots: [path.join(root, "node_modules", "@types")],
-  };
-  await writeFile(
-    path.join(user, "tsconfig.json"),
-    JSON.stringify({ compilerOptions: options, files: ["main.mts"] }),
+/** What must hold of the library alone, which needs no other package. */
+async function checkLibrary(pack: Pack, directory: string): Promise<void> {
+  const folder = await install([pack.archive], directory);
+  const exportNames = await exportNamesOf(pack);
+  const settings = await compileAll(folder, [{ name: pack.name, exportNames }]);
+  console.log(`${exportNames.length - 1} exports compile and run from the archive: ${settings}`);
+  const userSettings = await compileAsUsers(root, folder, (command, args) => must(command, args, root));
+  console.log(`its types compile with ${userSettings.join("; ")}`);
+  console.log(`"go to definition" leads into the packed sources: ${await goToDefinitions(folder)}`);
+  console.log(`the core in a browser: ${await coreBytes(folder)} bytes, minified and compressed`);
+  const files = await filesWithoutTesting(folder, exportNames);
+  console.log(
+    `all exports but the testing tools: ${files} files, none of them a testing tool; those have ` +
+      `${kilobytes(bytesOf(pack, "testing"))} kB of what is installed, in dist and src`,
   );
-  await must("tsc", ["-p", user]);
-  await must(process.execPath, [path.join(user, "main.mjs")]);
-  console.log(`${manifest.name}: ${names.length} exports compile and run from the archive`);
-  const settings = await compileAsUsers(root, user, must);
-  console.log(`${manifest.name}: its types compile with ${settings.join("; ")}`);
+  console.log(`in a browser: ${(await runInBrowser(folder)).trimEnd()}`);
+}
+
+function kilobytes(bytes: number): number {
+  return Math.round(bytes / 1000);
 }
 
 /**
@@ -88,9 +74,7 @@ async function useAll(archive: string, manifest: Manifest, directory: string): P
 async function runDocPrograms(archives: readonly string[], directory: string): Promise<void> {
   const programs = await programsOf(root);
   if (programs.length === 0) throw new Error("no document has a program");
-  const folder = await mkdtemp(path.join(directory, "reader-"));
-  await writeFile(path.join(folder, "package.json"), JSON.stringify({ type: "module" }));
-  await must("npm", ["install", "--offline", "--no-audit", "--no-fund", "--silent", ...archives], folder);
+  const folder = await install(archives, directory);
   for (const program of programs) await runDocProgram(program, folder);
   const names = programs.map(({ document, file }) => `${file} in ${document}`);
   console.log(`print what their pages say, in an empty folder with the archive: ${names.join(", ")}`);
@@ -107,40 +91,16 @@ async function runDocProgram({ document, file, text, runs }: DocProgram, folder:
   }
 }
 
-/** Bundles the library as its users do, from the archive. */
-async function useInBundles(archive: string, manifest: Manifest, directory: string): Promise<void> {
-  const folder = await mkdtemp(path.join(directory, "bundle-"));
-  await writeFile(path.join(folder, "package.json"), JSON.stringify({ type: "module" }));
-  await must("npm", ["install", "--offline", "--no-audit", "--no-fund", "--silent", archive], folder);
-  console.log(`the core in a browser: ${await coreBytes(folder)} bytes, minified and compressed`);
-  const files = await filesWithoutTesting(folder, Object.keys(manifest.exports));
-  console.log(`all exports but the testing tools: ${files} files, none of them a testing tool`);
-  console.log(`in a browser: ${(await runInBrowser(folder)).trimEnd()}`);
-}
-
-function identifier(exportName: string): string {
-  return `from_${exportName.replaceAll(/[^a-z]/gi, "_")}`;
-}
-
 const directory = await mkdtemp(path.join(tmpdir(), "keelson-pack-"));
 try {
-  for (const folder of ["packages/keelson", "packages/kv"]) {
-    await rm(path.join(root, folder, "dist"), { recursive: true, force: true });
+  const packs = await packTwice(directory);
+  for (const pack of packs) {
+    await checkPack(pack, directory);
+    if (pack.name !== "keelson") continue;
+    await checkLibrary(pack, directory);
+    await runDocPrograms([pack.archive], directory);
   }
-  await must("npm", ["run", "--silent", "build"]);
-  for (const folder of ["packages/keelson", "packages/kv"]) {
-    const manifest = await manifestOf(folder);
-    const archive = await pack(folder, directory);
-    await must("publint", ["run", "--strict", archive]);
-    // ESM only: `require` of it needs Node 22.12 or later, which the packages ask for.
-    await must("attw", [archive, "--profile", "esm-only", "--no-emoji"]);
-    console.log(`${manifest.name}: publint and attw have nothing to say`);
-    if (folder === "packages/keelson") {
-      await useAll(archive, manifest, directory);
-      await runDocPrograms([archive], directory);
-      await useInBundles(archive, manifest, directory);
-    }
-  }
+  await leavePacks(packs.map(({ archive }) => archive));
 } finally {
   await rm(directory, { recursive: true, force: true });
 }

@@ -20,13 +20,16 @@ interface Check {
 }
 
 /**
- * Two lanes of checks run in parallel, for two cores; the checks of a lane run one after another. The type
- * check and the check of the packages write into the same folders, so they are in one lane.
+ * Two lanes of checks run in parallel, for two cores; the checks of a lane run one after another. The second
+ * check of the packages uses what the first one left, so they are in one lane.
  */
 const LANES: readonly (readonly Check[])[] = [
   [
     { name: "types", script: "types" },
     { name: "packages", script: "packages" },
+    // With the archives that the check above left, on the oldest and the newest Node; the check above ran on
+    // the one between. Skipped where the registry of packages can't be reached.
+    { name: "packages on other Nodes", script: "packages:installed", args: ["--packed", "--nodes", "22,26"] },
     // A short version of each long test. The long versions have their own commands.
     { name: "simulation", script: "sim", args: ["--seeds", "60", "--jobs", "1"] },
     {
