@@ -259,7 +259,7 @@ export default {
       comment:
         "Node's parts are imported as #platform and #node-environment, which a browser resolves to others.",
       severity: "error",
-      from: { path: SRC, pathNot: [TESTS, `${SRC}/(environment/node|platform)/`] },
+      from: { path: SRC, pathNot: [TESTS, `${SRC}/(environment/node|platform|testing)/`] },
       to: {
         path: [`${SRC}/environment/node/`, `${SRC}/platform/`],
         dependencyTypesNot: ["aliased-subpath-import"],
