@@ -72,6 +72,7 @@ async function namedPages(root: string): Promise<Page[]> {
         "docs/mutation.md",
         "docs/fuzz.md",
         "docs/torture.md",
+        "docs/hosts.md",
         "docs/histories.md",
       ],
     },
