@@ -39,6 +39,24 @@ export interface Environment {
   defer(callback: () => void): void;
   readonly files: FileSystem;
   readonly network: Network;
+  /** Named channels for tools that follow a running program. Absent: there are none. */
+  readonly diagnostics?: Diagnostics | undefined;
+}
+
+/**
+ * Channels by name, as of `node:diagnostics_channel`: who publishes and who subscribes don't know each other.
+ */
+export interface Diagnostics {
+  /** The channel with this name: the same one at each call. */
+  channel(name: string): DiagnosticsChannel;
+}
+
+/** A channel, as its publishers see it. */
+export interface DiagnosticsChannel {
+  /** Cheap to read. While it is false, publishers don't even make what they would publish. */
+  readonly hasSubscribers: boolean;
+  /** Calls all subscribers, at once. */
+  publish(message: unknown): void;
 }
 
 /** A timer that was set. */

@@ -119,6 +119,15 @@ export {
 // What `RaftOptions.onLog` gets, and how a store of your own takes part.
 export type { ComponentLog, LogComponent, LogEvent, LogFields, LogLevel } from "../log-event.ts";
 
+// What a node publishes for tools, on channels of `node:diagnostics_channel`.
+export {
+  DIAGNOSTICS_CHANNELS,
+  type ElectionDiagnostics,
+  type MessageDiagnostics,
+  type StorageDiagnostics,
+} from "./lifecycle/index.ts";
+export type { Diagnostics, DiagnosticsChannel } from "../environment/environment.ts";
+
 // Terms of Raft.
 export { ORIGIN, type LogIndex, type LogPosition, type NodeId, type Term } from "../core/position.ts";
 export type { ClusterConfig } from "../core/config.ts";

@@ -1,6 +1,8 @@
 // Node's clock, randomness, files and network: the environment of production.
 import { randomBytes } from "node:crypto";
+import { channel } from "node:diagnostics_channel";
 import type { Environment, Timer } from "../environment.ts";
+import { startEnvironmentLog } from "./environment-log.ts";
 import { nodeFiles } from "./node-files.ts";
 import { nodeNetwork } from "./node-network.ts";
 
@@ -9,6 +11,7 @@ const TIMER_DELAY_MS_MAX = 2 ** 31 - 1;
 
 /** The environment that production runs on. */
 export function nodeEnvironment(): Environment {
+  startEnvironmentLog();
   return {
     now: () => performance.now(),
     wallClock: () => Date.now(),
@@ -21,6 +24,7 @@ export function nodeEnvironment(): Environment {
     },
     files: nodeFiles(),
     network: nodeNetwork(),
+    diagnostics: { channel: (name) => channel(name) },
   };
 }
 

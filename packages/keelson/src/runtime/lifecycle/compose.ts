@@ -9,7 +9,7 @@ import { EntryKind } from "../../codec/record.ts";
 import { encodeSessionTime } from "../../codec/session-entry.ts";
 import type { NodeId } from "../../core/position.ts";
 import { NotLeaderError, RemovedError, type LeaderHint } from "../../errors.ts";
-import type { TransportHost } from "../../transport/transport.ts";
+import type { Transport, TransportHost } from "../../transport/transport.ts";
 import { CallRegistry, NO_CLUSTER } from "../calls/index.ts";
 import {
   failureOfHang,
@@ -47,6 +47,7 @@ import { ChangeDetector } from "./change-detector.ts";
 import { ClusterBootstrap } from "./cluster-bootstrap.ts";
 import { ClusterFormation } from "./cluster-formation.ts";
 import type { PlannedCluster } from "./first-membership.ts";
+import { NodeDiagnostics } from "./node-diagnostics.ts";
 import { NodeEvents } from "./node-events.ts";
 import { NodeLifecycle } from "./node-lifecycle.ts";
 import { ElectionLog } from "./election-log.ts";
@@ -93,6 +94,9 @@ interface Base<Command, Result> extends ProcessParts, GroupParts<Command, Result
   readonly log: NodeLog;
   readonly warn: (text: string, fields?: LogFields) => void;
   readonly failed: (failure: Failure) => void;
+  readonly diagnostics: NodeDiagnostics;
+  /** The sending side of the transport. */
+  readonly sender: Pick<Transport, "send">;
   readonly calls: CallRegistry;
   /** Sends a message to another node's runtime, or drops it; false: certainly dropped. */
   readonly send: (to: NodeId, message: RuntimeMessage) => boolean;
@@ -147,7 +151,14 @@ export function composeNode<Command, Result>(
     ...{ bootstrap, formation, snapshots, detector },
   };
   const electionLog = new ElectionLog({ ...base, log: logs("election") });
-  const events = new NodeEvents({ ...parts, core, memberships, electionLog, log: logs("membership") });
+  const events = new NodeEvents({
+    ...parts,
+    core,
+    memberships,
+    electionLog,
+    log: logs("membership"),
+    diagnostics: base.diagnostics,
+  });
   loop.driver.attach(events);
   loop.applier.attach(events);
   base.stallWatch.attach({
@@ -170,7 +181,10 @@ export function composeNode<Command, Result>(
   return {
     ...parts,
     ...{ group, status, lifecycle },
-    transportHost: transportHostOf(process, group, { ...parts, status, log: logs("transport") }),
+    transportHost: transportHostOf(process, group, {
+      ...{ ...parts, status, diagnostics: base.diagnostics },
+      log: logs("transport"),
+    }),
     metrics: () => metricsOf(measured),
     probe: () => probedStateOf(measured),
   };
@@ -215,6 +229,8 @@ function baseOf<Command, Result>(
 ): Base<Command, Result> {
   const log = logs("node");
   const { environment, deadlines, transport } = process;
+  const diagnostics = new NodeDiagnostics(group.settings.id, environment.diagnostics);
+  const sender = diagnostics.senderOf(transport);
   return {
     ...process,
     ...group,
@@ -228,7 +244,8 @@ function baseOf<Command, Result>(
       timeoutMs: group.settings.timings.callTimeoutMs,
       refusal: () => status.refusal,
     }),
-    send: (to, message) => transport.send(to, { message, records: [] }),
+    ...{ diagnostics, sender },
+    send: (to, message) => sender.send(to, { message, records: [] }),
   };
 }
 
@@ -242,7 +259,7 @@ interface Loop<Command, Result> {
 }
 
 function loopOf<Command, Result>(base: Base<Command, Result>): Loop<Command, Result> {
-  const { core, logRecords, memberships, store, watchdog, transport, environment } = base;
+  const { core, logRecords, memberships, store, watchdog, sender, diagnostics, environment } = base;
   const { stateMachine, applied, failed, logs } = base;
   const { limits, timings } = base.settings;
   const latency = new WriteLatency({ environment, timings, log: logs("storage") });
@@ -253,7 +270,11 @@ function loopOf<Command, Result>(base: Base<Command, Result>): Loop<Command, Res
   const sessions = new SessionApplier(base.sessionTable, results);
   return {
     driver: new Driver({
-      ...{ core, logRecords, memberships, store, watchdog, latency, transport, environment, failed, warn },
+      ...{ core, logRecords, memberships, store, watchdog, latency, environment, failed, warn },
+      transport: sender,
+      written: (write, ms) => {
+        diagnostics.written(write, ms);
+      },
     }),
     latency,
     sessions,

@@ -9,3 +9,9 @@ export {
 } from "./core-observer.ts";
 export type { ProbedState } from "./node-metrics.ts";
 export { openNode } from "./open-node.ts";
+export {
+  DIAGNOSTICS_CHANNELS,
+  type ElectionDiagnostics,
+  type MessageDiagnostics,
+  type StorageDiagnostics,
+} from "./node-diagnostics.ts";

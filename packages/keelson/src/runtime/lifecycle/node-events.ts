@@ -29,6 +29,7 @@ import type { CallForwarder, ForwardedCallServer, PendingProposals } from "../wr
 import { membershipChange, NO_CHANGE, type ChangeDetector, type CoreChange } from "./change-detector.ts";
 import type { ClusterBootstrap } from "./cluster-bootstrap.ts";
 import type { ElectionLog } from "./election-log.ts";
+import type { NodeDiagnostics } from "./node-diagnostics.ts";
 import type { NodeLog } from "./node-log.ts";
 
 /** The parts that events are passed on to. */
@@ -52,6 +53,7 @@ export interface NodeEventsParts<Command, Result> {
   readonly bootstrap: ClusterBootstrap;
   readonly changes: ChangeStream;
   readonly electionLog: ElectionLog;
+  readonly diagnostics: NodeDiagnostics;
   /** The log of the component "membership". */
   readonly log: NodeLog;
   readonly committed: CommittedStream<Command>;
@@ -135,10 +137,11 @@ export class NodeEvents<Command, Result> implements DriverHost, ApplierHost<Resu
 
   /** Tells the streams and the transport what changed. */
   #publish(change: CoreChange): void {
-    const { core, memberships, changes, directory, electionLog, updatePeers } = this.#parts;
+    const { core, memberships, changes, directory, diagnostics, electionLog, updatePeers } = this.#parts;
     const { roleChanged, leaderChanged, membershipChanged, removedMembersChanged } = change;
     const { role, term, leader } = core;
     electionLog.changed();
+    diagnostics.leadershipChanged(core);
     if (roleChanged) changes.push({ type: "role", role, term });
     if (leaderChanged) changes.push({ type: "leader", leader, term });
     if (membershipChanged) directory.forgetUnknownSenders();

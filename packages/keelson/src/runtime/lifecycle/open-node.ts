@@ -19,7 +19,7 @@ export async function openNode<Command, Result>(
   const { id, clusterId } = settings;
   const planned = options.members === undefined ? null : plannedCluster(options.members, id, clusterId);
   const outer = await outerPartsOf(options);
-  const logs = nodeLogs(options);
+  const logs = nodeLogs(options, outer.environment.diagnostics);
   if (planned !== null) checkInquiries(planned, outer.transport);
   const status = new NodeStatus();
   const process = processPartsOf(outer, settings, status);

@@ -4,11 +4,13 @@ import type { Driver } from "../loop/index.ts";
 import type { KnownPeers, LostEntries, MemberDirectory, RemovalWatch } from "../members/index.ts";
 import type { ClusterBootstrap } from "./cluster-bootstrap.ts";
 import { refusalOfCreation, type ClusterFormation } from "./cluster-formation.ts";
+import type { NodeDiagnostics } from "./node-diagnostics.ts";
 import type { NodeLog } from "./node-log.ts";
 import type { GroupParts, ProcessParts } from "./node-parts.ts";
 import type { NodeStatus } from "./node-status.ts";
 
 export interface TransportHostParts {
+  readonly diagnostics: NodeDiagnostics;
   readonly status: NodeStatus;
   readonly bootstrap: ClusterBootstrap;
   /** null: the node has no option `members`. */
@@ -30,7 +32,7 @@ export interface TransportHostParts {
 export function transportHostOf(
   { environment }: ProcessParts,
   { settings, stored, core }: Pick<GroupParts<unknown, unknown>, "settings" | "stored" | "core">,
-  { formation, status, bootstrap, directory, peers, ...parts }: TransportHostParts,
+  { formation, status, bootstrap, diagnostics, directory, peers, ...parts }: TransportHostParts,
 ): TransportHost {
   const { lostEntries, removal, driver, updatePeers, log } = parts;
   const { id, info, priority } = settings;
@@ -52,6 +54,7 @@ export function transportHostOf(
       if (status.takesCalls && saysRemoved(reason, id)) removal.told(peer);
     },
     receive: (transportMessage: TransportMessage) => {
+      diagnostics.received(transportMessage);
       if (lostEntries.isLost(transportMessage.message.from)) return;
       if (status.takesCalls && directory.noteSender(transportMessage.message)) updatePeers();
       driver.receive(transportMessage);

@@ -41,7 +41,9 @@ export interface DriverParts {
   readonly store: LogStore;
   readonly watchdog: StorageWatchdog;
   readonly latency: WriteLatency;
-  readonly transport: Transport;
+  /** Told of each write to the log when it is durable, and how many milliseconds that took. */
+  readonly written: (write: LogWrite, ms: number) => void;
+  readonly transport: Pick<Transport, "send">;
   readonly environment: Environment;
   /**
    * Stops the node. Called after a failed write to the store or a failed assertion: core, buffer and store
@@ -147,6 +149,7 @@ export class Driver {
       persisted: (persistId, messages) => {
         this.#onPersisted(persistId, messages);
       },
+      written: parts.written,
       failed: parts.failed,
     });
     this.#messageSender = new MessageSender(parts.core, parts.logRecords, parts.transport, parts.failed);

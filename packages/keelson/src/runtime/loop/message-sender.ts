@@ -36,7 +36,7 @@ const NO_RECORDS: readonly Uint8Array[] = [];
 export class MessageSender {
   readonly #core: RaftNode;
   readonly #logRecords: LogRecords;
-  readonly #transport: Transport;
+  readonly #transport: Pick<Transport, "send">;
   readonly #onFailure: (failure: Failure) => void;
   /**
    * The AppendEntries of each follower for which the store is being read, in the core's order. The read is
@@ -53,7 +53,7 @@ export class MessageSender {
   constructor(
     core: RaftNode,
     logRecords: LogRecords,
-    transport: Transport,
+    transport: Pick<Transport, "send">,
     onFailure: (failure: Failure) => void,
   ) {
     this.#core = core;

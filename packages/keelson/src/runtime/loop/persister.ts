@@ -30,6 +30,8 @@ interface PendingBatch {
 export interface PersisterHost {
   /** This batch and all earlier ones are durable. Called once for each batch, in order. */
   persisted(persistId: number, messagesAfterPersist: readonly AddressedMessage[]): void;
+  /** A write is durable, `ms` milliseconds after it was given to the store. Earlier ones may be in flight. */
+  written(write: LogWrite, ms: number): void;
   /** A write to the log has failed, with this failure. The driver stops the node. */
   failed(failure: Failure): void;
 }
@@ -100,7 +102,7 @@ export class Persister {
       });
       return;
     }
-    this.#latency.ended();
+    this.#host.written(write, this.#latency.ended());
     batch.durable = true;
     this.#reportDurable();
   }
