@@ -19,7 +19,14 @@ export interface Bug extends SourceChange {
    * coincidences for random runs.
    */
   readonly finder?:
-    | ("transport suite" | "log store suite" | "storage suite" | "memory suite" | "state suite")
+    | (
+        | "transport suite"
+        | "log store suite"
+        | "storage suite"
+        | "memory suite"
+        | "peer suite"
+        | "state suite"
+      )
     | "exploration";
   /** The bounds of the exploration. */
   readonly bounds?: Partial<Bounds>;

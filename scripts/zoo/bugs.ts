@@ -11,6 +11,7 @@ import { INTERRUPTION_BUGS } from "./interruption-bugs.ts";
 import { KV_BUGS } from "./kv-bugs.ts";
 import { MEMBERSHIP_BUGS } from "./membership-bugs.ts";
 import { MEMORY_BUGS } from "./memory-bugs.ts";
+import { PEER_BUGS } from "./peer-bugs.ts";
 import { QUESTION_BUGS } from "./question-bugs.ts";
 import { REST_BUGS } from "./rest-bugs.ts";
 import { RUNTIME_BUGS } from "./runtime-bugs.ts";
@@ -35,6 +36,7 @@ export const BUGS: readonly Bug[] = [
   ...DUTY_BUGS,
   ...CHAIN_BUGS,
   ...MEMORY_BUGS,
+  ...PEER_BUGS,
   ...INSTALLATION_BUGS,
   ...INTERRUPTION_BUGS,
 ].sort((a, b) => a.code.localeCompare(b.code, "en", { numeric: true }));

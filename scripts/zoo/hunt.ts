@@ -103,7 +103,7 @@ async function huntBySuite(code: string, finder: Suite): Promise<Trial | null> {
 
 /** Runs a suite on the modules that the query names. Resolves with its first failure; null: none. */
 async function runSuite(finder: Suite, query: string): Promise<string | null> {
-  const { transportSuite, logStoreSuite, storageSuite, memorySuite } = (await import(
+  const { transportSuite, logStoreSuite, storageSuite, memorySuite, peerSuite } = (await import(
     `${path.join(import.meta.dirname, "suites.ts")}${query}`
   )) as typeof suites;
   const { stateSuite } = (await import(
@@ -114,6 +114,7 @@ async function runSuite(finder: Suite, query: string): Promise<string | null> {
     "log store suite": logStoreSuite,
     "storage suite": storageSuite,
     "memory suite": memorySuite,
+    "peer suite": peerSuite,
     "state suite": () => stateSuite(),
   }[finder];
   return await suite();

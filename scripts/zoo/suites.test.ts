@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
 
-import { logStoreSuite, memorySuite, storageSuite, transportSuite } from "./suites.ts";
+import { logStoreSuite, memorySuite, peerSuite, storageSuite, transportSuite } from "./suites.ts";
 
 describe("without a bug, no case fails", () => {
   it.each([
@@ -8,6 +8,7 @@ describe("without a bug, no case fails", () => {
     ["log store suite", logStoreSuite],
     ["storage suite", storageSuite],
     ["memory suite", memorySuite],
+    ["peer suite", peerSuite],
   ])("of the %s", async (_, run) => {
     expect(await run()).toBeNull();
   });

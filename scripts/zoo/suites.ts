@@ -11,6 +11,7 @@ import {
 } from "../../packages/keelson/src/testing/suites/transport-suite.ts";
 import { memoryNetwork, memoryTransport } from "../../packages/keelson/src/transport/memory/index.ts";
 import { MEMORY_CASES } from "./memory-suite.ts";
+import { PEER_CASES } from "./peer-suite.ts";
 import { STORAGE_CASES } from "./storage-suite.ts";
 
 /** Runs the transport suite. Resolves with the name of the first case that fails; null: none. */
@@ -48,6 +49,11 @@ export function storageSuite(): Promise<string | null> {
 /** Runs the memory suite. Resolves with the name and error of the first case that fails; null: none. */
 export function memorySuite(): Promise<string | null> {
   return firstFailure(MEMORY_CASES);
+}
+
+/** Runs the peer suite. Resolves with the name and error of the first case that fails; null: none. */
+export function peerSuite(): Promise<string | null> {
+  return firstFailure(PEER_CASES);
 }
 
 async function firstFailure(
