@@ -84,8 +84,8 @@ export class Raft<Command, Result> implements AsyncDisposable {
    * were written before this call; a linearizable read on it waits for them.
    *
    * @throws CatchUpTimeoutError it is a learner, and still catching up after `timeoutMs` (default
-   *   `timings.catchUpTimeoutMs`); NotLeaderError, ChangeRefusedError, OverloadedError, OutcomeUnknownError,
-   *   InvalidOptionError, AbortedError, ClosedError; the node's error if it fails
+   *   `timings.catchUpTimeoutMs`); NotLeaderError, RemovedError, ChangeRefusedError, OverloadedError,
+   *   OutcomeUnknownError, InvalidOptionError, AbortedError, ClosedError; the node's error if it fails
    */
   addLearner(id: NodeId, address: string, options: CallOptions = {}): Promise<void> {
     return this.#node.membershipCalls.addLearner(id, address, options);
@@ -115,8 +115,8 @@ export class Raft<Command, Result> implements AsyncDisposable {
    * `TransferringError`. If the voter doesn't take over within the longest election timeout, the leader gives
    * up and leads on.
    *
-   * @throws TransferFailedError, NotLeaderError, InvalidOptionError, OverloadedError, OutcomeUnknownError,
-   *   AbortedError, ClosedError; the node's error if it fails
+   * @throws TransferFailedError, NotLeaderError, RemovedError, InvalidOptionError, OverloadedError,
+   *   OutcomeUnknownError, AbortedError, ClosedError; the node's error if it fails
    */
   transferLeadership(to?: NodeId, options: CallOptions = {}): Promise<NodeId> {
     return this.#node.membershipCalls.transfer(to ?? null, options);
@@ -129,11 +129,11 @@ export class Raft<Command, Result> implements AsyncDisposable {
    * leader: this node, or whichever node leads. A rejection's `outcome` says whether the command may have
    * taken effect, or may still do so.
    *
-   * @throws NotLeaderError, TransferringError, OverloadedError, InvalidOptionError, CommandInvalidError,
-   *   CommandTooLargeError, CommandRejectedError, ResultUnavailableError, CommandLostError,
-   *   OutcomeUnknownError, AbortedError, ClosedError; with the option `session` also SessionExpiredError and
-   *   AnswerForgottenError; ForwardedCallError if the leader runs another version; the error of this node or
-   *   of the leader if it fails
+   * @throws NotLeaderError, RemovedError, TransferringError, OverloadedError, InvalidOptionError,
+   *   CommandInvalidError, CommandTooLargeError, CommandRejectedError, ResultUnavailableError,
+   *   CommandLostError, OutcomeUnknownError, AbortedError, ClosedError; with the option `session` also
+   *   SessionExpiredError and AnswerForgottenError; ForwardedCallError if the leader runs another version;
+   *   the error of this node or of the leader if it fails
    */
   write(command: Command, options: WriteOptions = {}): Promise<Result> {
     // Not an async function: it would keep the command until the call has ended.
@@ -188,8 +188,8 @@ export class Raft<Command, Result> implements AsyncDisposable {
    * query runs between two commands; after an `await` of its own it may see later ones.
    *
    * @throws NotLeaderError no leader became known within the time limit, and the message says so if the node
-   *   belongs to no cluster; OverloadedError, AbortedError, ClosedError, InvalidOptionError; the node's error
-   *   if it fails; whatever `query` throws
+   *   belongs to no cluster; RemovedError; OverloadedError, AbortedError, ClosedError, InvalidOptionError;
+   *   the node's error if it fails; whatever `query` throws
    *
    * @example
    * ```ts

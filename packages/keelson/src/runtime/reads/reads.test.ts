@@ -93,10 +93,31 @@ describe("a linearizable read", () => {
     expect(cluster.raft("c").metrics().pendingReads).toBe(0);
   });
 
-  it("is refused on a node that belongs to no cluster", async () => {
+  it("waits on a node that belongs to no cluster, and its error says so if it waited in vain", async () => {
     const cluster = new TestCluster();
     const { raft } = await cluster.open("a");
-    expect(await cluster.failure(raft.read(() => 1))).toMatchObject({ code: "NOT_LEADER", leader: null });
+    const error = await cluster.failure(raft.read(() => 1, { timeoutMs: 500 }));
+    expect(error).toMatchObject({ code: "NOT_LEADER", leader: null });
+    expect(error.message).toContain("this node belongs to no cluster yet");
+    const write = raft.write("early");
+    const read = raft.read(() => "read");
+    await cluster.advance(500);
+    await cluster.finish(raft.initialize({ a: "a:1" }));
+    expect(await cluster.finish(Promise.all([write, read]))).toEqual([1, "read"]);
+  });
+
+  it("waits on a node that no member has reached yet, until it is added", async () => {
+    const cluster = await TestCluster.of(["a"]);
+    const { raft } = await cluster.leader();
+    await cluster.finish(raft.write("x"));
+    const late = await cluster.open("b");
+    const read = late.raft.read(() => late.journal.commands.length);
+    const write = late.raft.write("y");
+    await cluster.advance(2000);
+    expect(await Promise.race([read, write, Promise.resolve("waits")])).toBe("waits");
+    await cluster.finish(raft.addLearner("b", "b:1"));
+    expect(await cluster.finish(read)).toBeGreaterThan(0);
+    expect(await cluster.finish(write)).toBe(2);
   });
 
   it("rejects with what the query throws or rejects with", async () => {
