@@ -338,9 +338,7 @@ export class SimProcess {
     );
   }
 
-  /**
-   * Kills the program at once. `power`: the power fails, so what was not synced is lost, wholly or in part.
-   */
+  /** Kills the program at once. `power`: the power fails, so all or a part of what was not synced is lost. */
   kill(power: boolean): void {
     const delivery = this.#delivery;
     if (delivery === null) return;
