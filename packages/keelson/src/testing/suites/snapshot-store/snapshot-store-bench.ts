@@ -91,7 +91,7 @@ export class SnapshotBench {
   }
 
   /** The whole file, read in chunks as another node asks for them. */
-  async fileOf({ id, bytes }: StoredSnapshot): Promise<Buffer> {
+  async fileOf({ id, bytes }: StoredSnapshot): Promise<Uint8Array> {
     const reader = await this.read(id);
     const chunks: Uint8Array[] = [];
     for (let offset = 0; offset < bytes; offset += CHUNK_BYTES) {
@@ -148,7 +148,7 @@ export function bytesOf(content: string | Uint8Array): Uint8Array {
 }
 
 /** All chunks in one. A chunk's buffer may be used again for the next one. */
-export async function joined(chunks: AsyncIterable<Uint8Array>): Promise<Buffer> {
+export async function joined(chunks: AsyncIterable<Uint8Array>): Promise<Uint8Array> {
   const copies: Uint8Array[] = [];
   for await (const chunk of chunks) copies.push(chunk.slice());
   return Buffer.concat(copies);
