@@ -17,7 +17,7 @@ function run(name: string, filter: string): Promise<{ code: unknown; stdout: str
     const options = { timeout: 15_000, env: { ...process.env, KEELSON_LOG: filter } };
     execFile(
       process.execPath,
-      [PROGRAM, join(directory, name), "by closing"],
+      ["--conditions=source", PROGRAM, join(directory, name), "by closing"],
       options,
       (error, stdout, stderr) => {
         resolve({ code: error === null ? 0 : error.code, stdout, stderr });
