@@ -123,7 +123,6 @@ export function subscribePrinter(filter: LogFilter, printer: LogPrinter): void {
       printer.print("debug", component, message as Published);
     });
   }
-  if (COMPONENTS.every((component) => filter.get(component) === "off")) return;
   subscribe("keelson:log", (message) => {
     const event = message as PublishedEvent;
     if (LEVELS.indexOf(event.level) <= rankOf(event.component))
@@ -144,7 +143,10 @@ export function startEnvironmentLog(): void {
   const { KEELSON_LOG: text = "" } = process.env;
   const filter = parseLogFilter(text);
   hasStarted = true;
+  if (COMPONENTS.every((component) => filter.get(component) === "off")) return;
   const { stderr } = process;
+  // Its reader may be gone. What can't be printed must not end the program: without a listener, it would.
+  stderr.on("error", () => undefined);
   const printer = new LogPrinter(
     (line) => stderr.write(line),
     () => stderr.writableLength,
