@@ -4,12 +4,14 @@
 //   --short            the attacks marked for CI, with less of what takes time
 //   --only TEXT        the attacks whose port and name contain the text
 //   --list             the table, without running it
+//   --peer-secret      the nodes have a shared secret
 //   --hold SECONDS     how long the attackers keep their connections (default 10; with --short 3)
 //
 // Each attack hits the leader. Meanwhile an honest client writes and reads. After each, the leader must still
 // lead in the same term, the honest client must have been served, and the memory must have stayed below the
 // limit and returned to normal. Exits with 0 only if all that held. Needs Linux, for /proc.
-import { mkdtempSync, rmSync } from "node:fs";
+import { randomBytes } from "node:crypto";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { parseArgs } from "node:util";
@@ -139,6 +141,7 @@ const { values } = parseArgs({
     short: { type: "boolean", default: false },
     only: { type: "string", default: "" },
     list: { type: "boolean", default: false },
+    "peer-secret": { type: "boolean", default: false },
     hold: { type: "string" },
   },
 });
@@ -154,9 +157,15 @@ if (values.list) {
   process.exitCode = await runAll();
 }
 
+function secretFlags(directory: string): string[] {
+  const file = path.join(directory, "peer.secret");
+  writeFileSync(file, randomBytes(32).toString("hex"), { mode: 0o600 });
+  return ["--peer-secret-file", file];
+}
+
 async function runAll(): Promise<number> {
   const directory = mkdtempSync(path.join(tmpdir(), "keelson-hostile-"));
-  const victims = await Victims.start(directory);
+  const victims = await Victims.start(directory, values["peer-secret"] ? secretFlags(directory) : []);
   let failed = 0;
   try {
     const normalMib = await prepare(victims);

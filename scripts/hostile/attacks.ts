@@ -356,7 +356,26 @@ function handshakes(clusterId: string, to: string): readonly Buffer[] {
   ];
 }
 
+/** What proves the shared secret: version 1, a number, four guessed proofs, and a record that never ends. */
+function guesses(): Buffer {
+  const number = Buffer.from([0x4b, 0x4c, 0x41, 1, ...Buffer.alloc(32, 7)]);
+  return Buffer.concat([number, Buffer.from([4]), Buffer.alloc(128, 3), Buffer.from([0, 0, 4, 0])]);
+}
+
 const RAFT: readonly Attack[] = [
+  {
+    name: "guessing: proofs of a secret, whole, in halves, and with the records that would follow",
+    port: "raft",
+    run: async ({ client, scale }) => {
+      const bytes = guesses();
+      for (let at = 0; at < 20 * scale; at++) {
+        await client.unread(5, bytes);
+        await client.unread(5, bytes.subarray(0, 30 + 10 * (at % 10)));
+        await client.unread(5, Buffer.concat([bytes, Buffer.alloc(200_000)]));
+        await pause(50);
+      }
+    },
+  },
   {
     name: "silent: connections that say nothing",
     port: "raft",

@@ -35,14 +35,18 @@ export interface Victim {
   readonly pid: number;
 }
 
-/** Three real servers, as `keelson serve` starts them without any special flags, but with `ALLOCATOR`. */
+/** Three real servers, as `keelson serve` starts them with few flags, and with `ALLOCATOR`. */
 export class Victims {
   /** What went wrong with a process by itself. */
   readonly surprises: string[] = [];
   readonly #processes: ServerProcess[] = [];
   readonly #addresses: ReadonlyMap<string, Readonly<Record<Port, string>>>;
 
-  private constructor(addresses: ReadonlyMap<string, Readonly<Record<Port, string>>>, directory: string) {
+  private constructor(
+    addresses: ReadonlyMap<string, Readonly<Record<Port, string>>>,
+    directory: string,
+    flags: readonly string[],
+  ) {
     this.#addresses = addresses;
     const peers = [...addresses].map(([id, { raft }]) => `${id}=${raft}`).join(",");
     for (const [id, { line, http }] of addresses) {
@@ -59,13 +63,15 @@ export class Victims {
         line,
         "--http",
         http,
+        ...flags,
       ];
       const log = path.join(directory, `${id}.log`);
       this.#processes.push(new ServerProcess(id, prefix, args, log, (text) => this.surprises.push(text)));
     }
   }
 
-  static async start(directory: string): Promise<Victims> {
+  /** `flags`: further ones of `serve`, for all nodes. */
+  static async start(directory: string, flags: readonly string[] = []): Promise<Victims> {
     const addresses = new Map<string, Readonly<Record<Port, string>>>();
     const ids = ["n1", "n2", "n3"];
     const free = (await freePorts(3 * ids.length)).map((port) => `${HOST}:${port}`);
@@ -73,7 +79,7 @@ export class Victims {
       const [http = "", line = "", raft = ""] = free.slice(3 * at);
       addresses.set(id, { http, line, raft });
     }
-    const victims = new Victims(addresses, directory);
+    const victims = new Victims(addresses, directory, flags);
     for (const process of victims.#processes) process.start();
     const deadline = performance.now() + START_MS_MAX;
     while ((await victims.leadership()) === null) {

@@ -13,6 +13,9 @@
  *    says why and closes the connection.
  * 6. Messages may now flow from the first node to the second.
  *
+ * Where nodes have certificates or a secret, all of this comes after the proof of who the peer is
+ * (docs/design/peer-security.md), and a peer's id must be one that its certificate names.
+ *
  * Before a cluster exists, its first members ask each other whether they may create it: `inquiry` in place of
  * `hello`, answered by `consent` or by a reason (`refusalOfInquiry`). Unlike a hello, it makes nobody join.
  *

@@ -170,6 +170,11 @@ describe("a node that is opened with an id, members, data and a state machine", 
       "have no use with transport: give them to the transport",
     ],
     [
+      "has a certificate and no key",
+      { data: "data", members: { a: "a:7001" }, peerTls: { key: "", cert: "-", ca: "-" } },
+      "tcp: tls.key is missing",
+    ],
+    [
       "has a secret that is too short",
       { data: "data", members: { a: "a:7001" }, peerSecret: "short" },
       "tcp: secret can't be used",
