@@ -56,6 +56,7 @@ const LANES: readonly (readonly Check[])[] = [
     // Servers in network namespaces; without root, nft or socat it is skipped.
     { name: "separate hosts", script: "netns", args: ["--short"] },
     { name: "hostile clients", script: "hostile", args: ["--short", "--hold", "1"] },
+    { name: "attack without rights", script: "attack", args: ["--short"] },
     {
       // Within this time, this seed transfers leadership, loses a disk, and replaces the leader.
       name: "torture",

@@ -1,4 +1,12 @@
-import { mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
+import {
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+  writeFileSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { connect } from "node:tls";
@@ -159,6 +167,9 @@ it("a cluster with certificates and tokens works with the client and the command
   expect(refused.stderr).toContain("this needs operate");
   expect(await cluster.command("operator", "transfer", "n2")).toMatchObject({ code: 0 });
   const backup = cluster.file("backup");
+  // Another user can't have the backup written elsewhere, or keep it open to others.
+  cluster.put("victim", "as it was");
+  symlinkSync(cluster.file("victim"), `${backup}.part`);
   expect(await cluster.command("operator", "backup", backup)).toMatchObject({ code: 0 });
   expect(await cluster.command("reader", "status", "--json")).toMatchObject({ code: 0 });
   const stranger = await cluster.run("members", "--url", cluster.urls, "--tls-ca", cluster.file("ca.crt"));
@@ -221,4 +232,5 @@ it("a cluster with certificates and tokens works with the client and the command
   );
   expect(open).toEqual([]);
   expect(files.length).toBeGreaterThan(20);
+  expect(readFileSync(cluster.file("victim"), "utf8")).toBe("as it was");
 });

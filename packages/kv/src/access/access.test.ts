@@ -276,6 +276,11 @@ describe("a list of tokens", () => {
     expect(tokens.find(digestOf(TOKENS.read))).toEqual(entry);
     expect(tokens.find(digestOf(TOKENS.write))).toBeNull();
     expect(tokens.find(digestOf(digestOf(TOKENS.read).toString("hex")))).toBeNull();
+    for (let at = 0; at < entry.digest.length; at++) {
+      const almost = Buffer.from(entry.digest);
+      almost[at] = (almost[at] ?? 0) ^ 1;
+      expect(tokens.find(almost), `byte ${at}`).toBeNull();
+    }
   });
 
   it.each([

@@ -160,6 +160,8 @@ async function download(
   if (response.body === null) throw new StartError("the node sent nothing");
   const total = Number(response.headers.get("content-length") ?? 0);
   let done = 0;
+  // A part that a crash left may be open to others. And "wx" follows no link that another user put there.
+  await rm(part, { force: true });
   const silence = new AbortController();
   const watch = setTimeout(() => {
     silence.abort(new Error(`nothing came for ${SILENCE_MS_MAX / 1000} s`));
@@ -173,9 +175,14 @@ async function download(
         yield chunk;
       }
     };
-    await pipeline(Readable.fromWeb(response.body), counted, createWriteStream(part, { flush: true }), {
-      signal: silence.signal,
-    });
+    await pipeline(
+      Readable.fromWeb(response.body),
+      counted,
+      createWriteStream(part, { flush: true, flags: "wx", mode: 0o600 }),
+      {
+        signal: silence.signal,
+      },
+    );
   } catch (error) {
     const reason = silence.signal.aborted ? String(silence.signal.reason) : reasonOf(error);
     throw new StartError(
