@@ -281,7 +281,8 @@ export default {
     },
     {
       name: "no-tests-in-code",
-      comment: "A test or a test's helper is imported by tests only. The attack suite is one, run as a program.",
+      comment:
+        "A test or a test's helper is imported by tests only. The attack suite is one, run as a program.",
       severity: "error",
       from: { pathNot: [TESTS, "^scripts/attack/"] },
       to: { path: TESTS },

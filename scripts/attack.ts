@@ -1,10 +1,10 @@
-// `npm run attack`: every port of running nodes without the right certificate, token or secret, at every route and
-// command, each attempt on a connection of its own.
+// `npm run attack`: every port of running nodes without the right certificate, token or secret, at every
+// route and command, each attempt on a connection of its own.
 //
 //   --short     one attempt of twenty, for CI
 //
-// Exits with 0 only if every attempt was refused, no answer held what is stored, and the nodes have read and written
-// nothing meanwhile.
+// Exits with 0 only if every attempt was refused, no answer held what is stored, and the nodes have read and
+// written nothing meanwhile.
 import { parseArgs } from "node:util";
 
 import { attemptsAt, make, type Attempt } from "./attack/attempts.ts";
@@ -12,7 +12,10 @@ import { Target } from "./attack/target.ts";
 
 /** Attempts at the same time. */
 const PARALLEL = 16;
-/** With `--short`, one attempt of so many. A prime, so that it takes turns in every loop that made the attempts. */
+/**
+ * With `--short`, one attempt of so many. A prime, so that it takes turns in every loop that made the
+ * attempts.
+ */
 const SHORT_STEP = 19;
 
 const { values } = parseArgs({ options: { short: { type: "boolean", default: false } } });

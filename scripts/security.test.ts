@@ -1,5 +1,5 @@
-// Checks SECURITY.md: each promise of its tables names its tests, each test exists under that name, and each row says
-// what was broken to see the test fail.
+// Checks SECURITY.md: each promise of its tables names its tests, each test exists under that name, and each
+// row says what was broken to see the test fail.
 import { globSync, readFileSync } from "node:fs";
 import path from "node:path";
 import { describe, expect, it } from "vitest";

@@ -1,5 +1,5 @@
-// The attempts: every way to connect without the right certificate, every wrong or weak token, at every route and
-// command of the table of rights.
+// The attempts: every way to connect without the right certificate, every wrong or weak token, at every route
+// and command of the table of rights.
 import { connect as connectTcp } from "node:net";
 import type { Duplex } from "node:stream";
 import { connect as connectTls } from "node:tls";
@@ -201,7 +201,9 @@ function lineAttempts(target: Target): Attempt[] {
   return attempts;
 }
 
-/** The port for other nodes: nothing of what clients have is good there, and it answers nothing to strangers. */
+/**
+ * The port for other nodes: nothing of what clients have is good there, and it answers nothing to strangers.
+ */
 function raftAttempts(target: Target): Attempt[] {
   const payloads = [
     `GET /status HTTP/1.1\r\nHost: ${target.raft}\r\nAuthorization: Bearer ${target.tokens.operate}\r\n\r\n`,

@@ -89,6 +89,8 @@ export async function backup(options: BackupOptions, print: (line: string) => vo
   const part = `${file}.part`;
   const progress = new ProgressLine();
   try {
+    // A part that a crash left may be open to others, or another user may have put a link there.
+    await rm(part, { force: true });
     const response = await withNotice("", (notice) => request(options, notice));
     await download(response, part, (done, total) => {
       progress.show(`${formatBytes(done)} of ${formatBytes(total)}`);
@@ -160,8 +162,6 @@ async function download(
   if (response.body === null) throw new StartError("the node sent nothing");
   const total = Number(response.headers.get("content-length") ?? 0);
   let done = 0;
-  // A part that a crash left may be open to others. And "wx" follows no link that another user put there.
-  await rm(part, { force: true });
   const silence = new AbortController();
   const watch = setTimeout(() => {
     silence.abort(new Error(`nothing came for ${SILENCE_MS_MAX / 1000} s`));
