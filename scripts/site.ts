@@ -1,10 +1,7 @@
 // `npm run site`: the documents and the reference of every export, as one site in `site/`. Fails on each
 // warning, each export without a doc comment, and each link that leads nowhere.
-//
-//   --out FOLDER    where to write the site
 import { glob, mkdir, readFile, rm, writeFile } from "node:fs/promises";
 import path from "node:path";
-import { parseArgs } from "node:util";
 import { Application, ConsoleLogger, LogLevel, type ProjectReflection } from "typedoc";
 
 import { deadLinks } from "./site/links.ts";
@@ -14,9 +11,7 @@ import { writeSources } from "./site/sources.ts";
 const root = path.join(import.meta.dirname, "..");
 /** Within the repository, so that the packages' names resolve. */
 const staged = path.join(root, "node_modules", ".cache", "site");
-
-const { values } = parseArgs({ options: { out: { type: "string", default: path.join(root, "site") } } });
-const site = path.resolve(values.out);
+const site = path.join(root, "site");
 
 /** The folders of the packages whose exports are in the reference. */
 const PACKAGES = new Map([
