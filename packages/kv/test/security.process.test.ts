@@ -144,7 +144,7 @@ it("a cluster with certificates and tokens works with the client and the command
     cluster.token(name);
   }
   cluster.start("n1", "--peers", `n1=${cluster.at(0)}`);
-  await until("n1 leads", () => cluster.stderr("n1").includes("now leader"));
+  await until("n1 leads", () => cluster.stderr("n1").includes("n1 leads in term"));
   const joining = ["--join", `https://${cluster.at(2)}`, "--token-file", cluster.file("operator.token")];
   cluster.start("n2", ...joining, "--tls-ca", cluster.file("ca.crt"));
   await until(`n2 joined\n${cluster.printed}`, () => cluster.stderr("n2").includes("joined: a voter"));
