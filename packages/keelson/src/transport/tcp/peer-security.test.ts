@@ -217,10 +217,14 @@ describe("certificates in files", () => {
     const rig = loopbackRig((id) => ({ secret: file(`${id}.secret`, `${SECRET}\n`), reloadMs: 20 }));
     const [a, b] = await pairOn(rig);
     const next = "n".repeat(40);
+    const news = (node: TestNode, count: number): boolean =>
+      node.host.logs.includes(
+        `info: the secret in the file was replaced, and is in use; there are ${String(count)}`,
+      );
     file("b.secret", `${next}\r\n${SECRET}\r\n`);
-    await sleep(60);
+    await rig.until(() => news(b, 2), "the news of b");
     file("a.secret", `${next}\n`);
-    await sleep(60);
+    await rig.until(() => news(a, 1), "the news of a");
     await reconnect(rig, a, b);
     file("a.secret", "short\n");
     await rig.until(() => a.host.logs.some((line) => line.includes("a.secret can't be used")), "the fault");

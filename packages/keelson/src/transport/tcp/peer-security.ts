@@ -68,6 +68,8 @@ export class PeerSecurity {
   #host: TransportHost | null = null;
   /** Set by `start` where the option `tls` is given. */
   #tlsNetwork: TlsNetwork | null = null;
+  /** What `#tlsNetwork` uses. */
+  #credentials: TlsCredentials | null = null;
   /** Set by `start` where the option `secret` is given: the secrets, the newest first. */
   #secrets: readonly Uint8Array[] | null = null;
   /** The last warning about the end of a certificate, so that each is logged once. */
@@ -148,21 +150,32 @@ export class PeerSecurity {
         : isFile(secret)
           ? secretsIn(linesOf(files.text(secret.file)), `the secret in ${secret.file}`)
           : secretsIn(secret, "tcp: secret");
-    if (this.#tls !== undefined) this.#takeTls(this.#tls, files, isFirst);
+    if (this.#tls !== undefined) this.#takeTls(this.#tls, files);
+    const isNewSecret = !isFirst && String(secrets) !== String(this.#secrets);
     this.#secrets = secrets;
+    // Who replaces a secret has to know when a node has it.
+    if (isNewSecret) {
+      this.#host?.log(
+        "info",
+        `the secret in the file was replaced, and is in use; there are ${String(secrets?.length)}`,
+      );
+    }
   }
 
-  #takeTls({ key, cert, ca }: PeerTls, files: CredentialFiles, isFirst: boolean): void {
+  #takeTls({ key, cert, ca }: PeerTls, files: CredentialFiles): void {
     const host = this.#host;
     if (host === null) return;
     const text = (one: FileOr<string>): string => (isFile(one) ? files.text(one.file) : one);
     const credentials: TlsCredentials = { key: text(key), cert: text(cert), ca: text(ca) };
+    const isFirst = this.#credentials === null;
+    if (JSON.stringify(credentials) === JSON.stringify(this.#credentials)) return;
     const { network } = host.environment;
     if (network.withTls === undefined) throw new InvalidOptionError("tcp: tls: this environment has no TLS");
     const next = usable(() => network.withTls?.(credentials));
     this.#checkOwn(next.certificate, host);
     if (this.#tlsNetwork === null) this.#tlsNetwork = next;
     else this.#tlsNetwork.setCredentials(credentials);
+    this.#credentials = credentials;
     if (!isFirst) {
       const until = next.certificate.validTo;
       host.log(
