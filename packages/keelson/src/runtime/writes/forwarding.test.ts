@@ -124,6 +124,20 @@ describe("a node that does not lead", () => {
     expect(leader.journal.texts).toEqual(["x", "y"]);
   });
 
+  it("continues a session at any node by its id and the next number, also after its first node has crashed", async () => {
+    const { cluster, leader, other } = await forwardingGroup();
+    const { id } = await cluster.finish(other.raft.beginSession());
+    const third = [...cluster.nodes.values()].find((node) => node !== leader && node !== other);
+    const at = (sequence: number) => ({ session: { id, sequence, lowestUnanswered: sequence } });
+    expect(await cluster.finish(other.raft.write("x", at(1)))).toBe(1);
+    expect(await cluster.finish(third!.raft.write("x", at(1)))).toBe(1);
+    expect(await cluster.finish(third!.raft.write("y", at(2)))).toBe(2);
+    await cluster.crash(other.id);
+    expect(await cluster.finish(leader.raft.write("y", at(2)))).toBe(2);
+    expect(await cluster.finish(third!.raft.write("z", at(3)))).toBe(3);
+    expect(leader.journal.texts).toEqual(["x", "y", "z"]);
+  });
+
   it("waits while there is no leader, then forwards to it", async () => {
     const { cluster, leader, other } = await forwardingGroup();
     await cluster.crash(leader.id);
