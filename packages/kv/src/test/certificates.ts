@@ -13,7 +13,7 @@ export interface Issued {
 /** What a test's certificate says, where it isn't the usual. */
 export interface CertificateFields {
   readonly commonName?: string;
-  /** Alternative names, as "IP:127.0.0.1" (IPv4 only) or "DNS:db1". Default: the IPv4 loopback address. */
+  /** Alternative names, as "IP:127.0.0.1" (IPv4 only), "DNS:db1" or "URI:a:b". Default: the IPv4 loopback address. */
   readonly names?: readonly string[];
   readonly validFrom?: Date;
   readonly validTo?: Date;
@@ -122,5 +122,5 @@ function alternativeName(text: string): Buffer {
   const value = text.slice(text.indexOf(":") + 1);
   return text.startsWith("IP:")
     ? der(0x87, Buffer.from(value.split(".").map(Number)))
-    : der(0x82, Buffer.from(value));
+    : der(text.startsWith("URI:") ? 0x86 : 0x82, Buffer.from(value));
 }
