@@ -24,6 +24,13 @@ export const INTERRUPTION_BUGS: readonly Bug[] = [
     to: "transfer.nextOffset = Math.ceil(incoming.offset / this.#chunkBytes) * this.#chunkBytes;",
   },
   {
+    code: "Z15d",
+    title: "Writes to the log aren't watched, and a node whose log hangs goes on",
+    file: "runtime/loop/persister.ts",
+    from: 'await this.#watchdog.monitor("a write to the log", () => this.#store.append(write));',
+    to: "await this.#store.append(write);",
+  },
+  {
     code: "Z19b",
     title: "Of many writes that are lost together, only as many end as one turn may take",
     file: "runtime/writes/pending-proposals.ts",

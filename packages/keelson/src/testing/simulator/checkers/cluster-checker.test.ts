@@ -18,6 +18,7 @@ const LIMITS = {
   storageStallMsMax: 300,
   stateStallMsMax: 700,
   stateTimeoutMsMax: 2500,
+  storageTimeoutMsMax: Infinity,
   keepsLogForReceivers: true,
   stableAfterMs: Infinity,
 };

@@ -82,7 +82,9 @@ export class ClusterChecker {
     this.runtimeMessages = new RuntimeMessageChecker(expectations.electionTimeoutMaxMs);
   }
 
-  /** A process of the node is about to start: nothing that an earlier one was told entitles it to anything. */
+  /**
+   * A process of the node is about to start: nothing that an earlier one was told entitles it to anything.
+   */
   processStarts(id: NodeId): void {
     this.entitlements.started(id);
     this.chains.started(id);

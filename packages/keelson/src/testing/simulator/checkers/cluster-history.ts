@@ -85,6 +85,8 @@ export interface NodeHistory {
    * first seen, on the node's clock; null: none hangs.
    */
   hungCall: { readonly call: object; readonly since: number } | null;
+  /** The same of the calls for its log. */
+  hungLogCall: { readonly call: object; readonly since: number } | null;
   /** Like `hungCall`, but counted only while the node leads and another node could lead instead. */
   leadersHungCall: { readonly call: object; readonly since: number } | null;
   /**
@@ -239,6 +241,7 @@ function newNode(id: NodeId): NodeHistory {
     matches: new Map(),
     oldestWrite: null,
     hungCall: null,
+    hungLogCall: null,
     leadersHungCall: null,
     withoutMajoritySince: null,
   };

@@ -8,7 +8,7 @@
  * - STABLE: a leader that hears from no majority steps down, and so does one whose disk, state machine or
  *   snapshots' files have stalled; where no fault may depose a leader, one that has led for `stableAfterMs`
  *   isn't deposed.
- * - FAILSTOP: a node whose state machine or snapshots' files hang stops.
+ * - FAILSTOP: a node whose state machine, snapshots' files or log hang stops.
  *
  * Times are on the node's own clock. What a node couldn't notice in time (it was paused, its timers were
  * late) is excused by the simulation. LC is checked against entries that a node has reported as committed: an
@@ -41,6 +41,7 @@ export class LeadershipChecker {
     node.withoutMajoritySince = null;
     node.oldestWrite = null;
     node.hungCall = null;
+    node.hungLogCall = null;
     node.leadersHungCall = null;
   }
 
@@ -117,12 +118,8 @@ export class LeadershipChecker {
    * replace must step down.
    */
   watchParts(node: NodeHistory, call: object | null, mustStepDown: boolean, now: number): void {
-    const seen = (before: NodeHistory["hungCall"]): NodeHistory["hungCall"] => {
-      if (call === null) return null;
-      return before?.call === call ? before : { call, since: now };
-    };
-    node.hungCall = seen(node.hungCall);
-    node.leadersHungCall = mustStepDown ? seen(node.leadersHungCall) : null;
+    node.hungCall = seenSince(node.hungCall, call, now);
+    node.leadersHungCall = mustStepDown ? seenSince(node.leadersHungCall, call, now) : null;
     const { stateStallMsMax, stateTimeoutMsMax } = this.#expectations;
     const ledMs = now - (node.leadersHungCall?.since ?? now);
     assertInvariant(
@@ -136,6 +133,17 @@ export class LeadershipChecker {
       hungMs <= stateTimeoutMsMax,
       "FAILSTOP",
       () => `${node.id} goes on, and a part of it hangs for ${String(Math.round(hungMs))} ms`,
+    );
+  }
+
+  /** FAILSTOP: watches how long a call for the log hangs, also where no other call is under way. */
+  watchLog(node: NodeHistory, call: object | null, now: number): void {
+    node.hungLogCall = seenSince(node.hungLogCall, call, now);
+    const hungMs = now - (node.hungLogCall?.since ?? now);
+    assertInvariant(
+      hungMs <= this.#expectations.storageTimeoutMsMax,
+      "FAILSTOP",
+      () => `${node.id} goes on, and its log hangs for ${String(Math.round(hungMs))} ms`,
     );
   }
 
@@ -155,4 +163,14 @@ export class LeadershipChecker {
         `${node.id} goes on leading, and its disk has not answered for ${String(Math.round(stalledMs))} ms`,
     );
   }
+}
+
+/** Since when this call has been seen to hang. */
+function seenSince(
+  before: NodeHistory["hungCall"],
+  call: object | null,
+  now: number,
+): NodeHistory["hungCall"] {
+  if (call === null) return null;
+  return before?.call === call ? before : { call, since: now };
 }

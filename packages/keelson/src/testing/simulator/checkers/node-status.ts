@@ -41,6 +41,8 @@ export interface NodeStatus {
    * does.
    */
   readonly hungCall?: object | null;
+  /** The call for its log that hangs for the longest. Absent or null: none does. */
+  readonly hungLogCall?: object | null;
 }
 
 /**
@@ -65,6 +67,8 @@ export interface ClusterExpectations {
   readonly stateStallMsMax: number;
   /** A node with a part that hangs for longer must have stopped. */
   readonly stateTimeoutMsMax: number;
+  /** A node with a call for its log that hangs for longer must have stopped. */
+  readonly storageTimeoutMsMax: number;
   /** Nothing limits how much of the log a leader keeps for nodes that fetch a snapshot. */
   readonly keepsLogForReceivers: boolean;
   /** A leader that has led for longer must not be deposed; Infinity: the run's faults may depose it. */

@@ -1,14 +1,14 @@
 /**
- * Checks the messages that runtimes send each other, beside those of their cores: forwarded calls, and parts of
- * snapshots. Each of them needs an event that entitles its sender to it.
+ * Checks the messages that runtimes send each other, beside those of their cores: forwarded calls, and parts
+ * of snapshots. Each of them needs an event that entitles its sender to it.
  *
  * - ONCE: each attempt of a forwarded call has a number of its own, in all processes of its node. The leader
  *   tells duplicates by it, and the node that forwards tells answers to earlier attempts (K1).
- * - KNOWN: a call is forwarded to the leader that the node knows, as the leader of that term. A leader answers
- *   only what it was asked, once; and it answers, or says from time to time that the call is under way, as the
- *   node that waits can't know otherwise (K4).
- * - BOUND: parts of a snapshot are asked of the node that offered one last, and not again while the answer may
- *   be under way. Asking a leader that is gone lasts until a time limit, and shows in nothing else (Q3).
+ * - KNOWN: a call is forwarded to the leader that the node knows, as the leader of that term. A leader
+ *   answers only what it was asked, once; and it answers, or says from time to time that the call is under
+ *   way, as the node that waits can't know otherwise (K4).
+ * - BOUND: parts of a snapshot are asked of the node that offered one last, and not again while the answer
+ *   may be under way. Asking a leader that is gone lasts until a time limit, and shows in nothing else (Q3).
  */
 import type {
   ForwardRequest,
@@ -50,7 +50,10 @@ interface ProcessMessages {
   readonly answered: Set<string>;
   /** The calls that it was given as leader of their term and has not answered: when it last spoke of each. */
   readonly running: Map<string, number>;
-  /** The snapshot that its core was offered last and that it needs; null: none. */
+  /**
+   * The snapshot that its core was offered last and that it needs; null: none was, or the plan's runs go
+   * without an observer of the core, which tells of offers.
+   */
   offer: { readonly from: NodeId; readonly at: number } | null;
   /** Whom it asks for parts of a snapshot; and when it asked for each part last, by snapshot and offset. */
   source: NodeId | null;
@@ -196,9 +199,9 @@ export class RuntimeMessageChecker {
     // All parts have come: it only says that it still needs the log after them.
     const onlySays = bytes === 0 && snapshot !== null;
     assertInvariant(
-      onlySays || (offer !== null && (offer.from === to || now <= offer.at)),
+      onlySays || offer === null || offer.from === to || now <= offer.at,
       "BOUND",
-      () => `${id} asks ${to} for a part of a snapshot, and ${offer?.from ?? "nobody"} offered one last`,
+      () => `${id} asks ${to} for a part of a snapshot, and ${String(offer?.from)} offered one last`,
     );
     if (process.source !== to || snapshot === null) requestedAt.clear();
     process.source = to;

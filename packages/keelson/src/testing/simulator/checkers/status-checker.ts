@@ -62,6 +62,7 @@ export class StatusChecker {
     this.#leadership.watchDisk(node, mustStepDown, now);
     const hungCall = role === "stopped" ? null : (status.hungCall ?? null);
     this.#leadership.watchParts(node, hungCall, mustStepDown, now);
+    this.#leadership.watchLog(node, role === "stopped" ? null : (status.hungLogCall ?? null), now);
     if (commitIndex <= node.commit) return;
     if (ledBefore) this.#commits.checkTerm(node, commitIndex, term);
     this.#commits.committed(node, commitIndex, term, storeIsGivenUpTo(status));

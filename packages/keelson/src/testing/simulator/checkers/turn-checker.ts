@@ -1,7 +1,7 @@
 /**
- * DUTY: the runtime carries out what its core has decided in the same turn of the event loop in which the core
- * was given an input. A wake-up that is lost shows in no other way: the next input of any kind, such as a
- * heartbeat, makes up for it, and a node that gets none waits for a timer. A call, a vote or a commit is
+ * DUTY: the runtime carries out what its core has decided in the same turn of the event loop in which the
+ * core was given an input. A wake-up that is lost shows in no other way: the next input of any kind, such as
+ * a heartbeat, makes up for it, and a node that gets none waits for a timer. A call, a vote or a commit is
  * then late by up to an election timeout, on an idle cluster only.
  *
  * An input is excused where the process was paused after it, and while the node installs a snapshot: then the
@@ -11,7 +11,9 @@ import type { NodeId } from "../../../core/position.ts";
 import type { Input } from "../../model/index.ts";
 import { duty } from "./duty.ts";
 
-/** Inputs after which the core may have nothing new to do, or which are given only just before it is asked. */
+/**
+ * Inputs after which the core may have nothing new to do, or which are given only just before it is asked.
+ */
 const QUESTIONS: ReadonlySet<Input["type"]> = new Set(["read", "lease-read"]);
 
 /** What one node's core was given and nobody has taken the consequences of. */
@@ -39,8 +41,8 @@ export class TurnChecker {
   }
 
   /**
-   * The core was given an input, or its actions were taken. `resumedAt`: when the process last went on after a
-   * pause; Infinity: it is paused, and clients call it all the same.
+   * The core was given an input, or its actions were taken. `resumedAt`: when the process last went on after
+   * a pause; Infinity: it is paused, and clients call it all the same.
    */
   stepped(id: NodeId, { type }: Input, now: number, resumedAt: number): void {
     const untaken = this.#untaken.get(id);

@@ -269,7 +269,9 @@ export class SimClients implements CallMaker {
     );
   }
 
-  /** One linearizable or lease read, as the subject makes it up. `isRecorded` false: it isn't in the history. */
+  /**
+   * One linearizable or lease read, as the subject makes it up. `isRecorded` false: it isn't in the history.
+   */
   read(
     client: string,
     process: SimProcess,

@@ -540,8 +540,8 @@ export type ClientFault =
    */
   | { readonly type: "burst"; readonly node: number | null; readonly writes: number }
   /**
-   * Clients make so many writes and reads at once, of one key that nobody else uses, at the leader or, if it is
-   * given, at `node`. All of them have the same time limit; absent: the plan's.
+   * Clients make so many writes and reads at once, of one key that nobody else uses, at the leader or, if it
+   * is given, at `node`. All of them have the same time limit; absent: the plan's.
    */
   | {
       readonly type: "bulk";

@@ -9,6 +9,12 @@ export const STATE_STALL_MS = 700;
 /** The option `stateTimeoutMs` of simulated nodes. */
 export const STATE_TIMEOUT_MS = 2_500;
 
+/**
+ * The option `storageTimeoutMs` of simulated nodes: a call to the disk that takes longer stops the node.
+ * Faults that are meant to be survived are shorter.
+ */
+export const STORAGE_TIMEOUT_MS = 1_000;
+
 /** So many milliseconds are added to the length of each hang, so that the node surely notices it. */
 const NOTICED_MS = 600;
 
@@ -31,3 +37,24 @@ export function withHangingParts(plan: Plan): Plan {
 }
 
 const PARTS = ["state-machine", "snapshots"] as const;
+
+/** The constant was chosen so that no seed that was kept before got such faults. */
+const HANGING_LOGS_CONSTANT = 0x10_73b4;
+
+/** So many writes begin a call to each disk that hangs. */
+const HANGING_WRITES = 2;
+
+/**
+ * In a quarter of the runs disks hang for longer than a node may wait, each with one write under way, and
+ * then clients stop calling: a node must notice a single call that doesn't return, without others after it.
+ */
+export function withHangingLogs(plan: Plan): Plan {
+  const chance = new Chance(plan.seed ^ HANGING_LOGS_CONSTANT);
+  if (hasOnlyHarmlessFaults(plan) || !chance.happens(0.25)) return plan;
+  const ms = NOTICED_MS + 2 * STORAGE_TIMEOUT_MS;
+  return withMoreFaults(plan, chance, ms, (at) => [
+    { type: "hanging-disk", at, node: chance.whole(0, plan.nodes - 1), ms },
+    { type: "burst", at: at + 1, node: null, writes: HANGING_WRITES },
+    { type: "quiet", at: at + 2, ms },
+  ]);
+}

@@ -18,13 +18,16 @@ const RESUMED_BYTES = 700_000;
 /** So low that a fetch of `RESUMED_BYTES` takes one to two seconds, in chunks that aren't whole blocks. */
 const RESUMED_BYTES_PER_SECOND = [400_000, 700_000] as const;
 
-/** How long a follower is away, in milliseconds, and how much of that time passes before others take snapshots. */
+/**
+ * How long a follower is away, in milliseconds, and how much of that time passes before others take
+ * snapshots.
+ */
 const ABSENCE_MS = 250;
 const SNAPSHOT_AFTER_MS = 200;
 
 /**
- * A follower fetches a large snapshot slowly, and is interrupted again and again: it crashes, it is cut off, its
- * source takes another snapshot, or another node leads. Afterwards it goes on with what it has (S6).
+ * A follower fetches a large snapshot slowly, and is interrupted again and again: it crashes, it is cut off,
+ * its source takes another snapshot, or another node leads. Afterwards it goes on with what it has (S6).
  */
 export function resumedFetchStage(plan: Plan, chance: Chance): Plan {
   const staged = cluster(plan, chance.pick([3, 3, 5]), chance);
@@ -89,22 +92,24 @@ function interruption(
 const CROWD_CALLS = [200, 350] as const;
 
 /**
- * For so many milliseconds nobody leads: longer than the short time limits of a crowd, and than a call may pass
- * its limit without being reported.
+ * For so many milliseconds nobody leads: longer than the short time limits of a crowd, and than a call may
+ * pass its limit without being reported.
  */
 const LEADERLESS_MS = 1_600;
 
 /** The last crowd is made so long before the run heals, while each node is alone. */
 const LAST_CROWD_MS = 300;
 
-/** Longer than everything after healing may take: what waits for a leader must be done because there is one. */
+/**
+ * Longer than everything after healing may take: what waits for a leader must be done because there is one.
+ */
 const PATIENT_MS = 60_000;
 
 /**
  * Hundreds of calls are made in one turn, with one time limit, and end together: when that limit is over, as
- * nobody leads; when their leader learns that it was replaced; when a snapshot takes the place of their entries;
- * or when there is a leader again (Z19). Nobody calls meanwhile, so that no other call sets the ending of these
- * going again.
+ * nobody leads; when their leader learns that it was replaced; when a snapshot takes the place of their
+ * entries; or when there is a leader again (Z19). Nobody calls meanwhile, so that no other call sets the
+ * ending of these going again.
  */
 export function callCrowdStage(plan: Plan, chance: Chance): Plan {
   const staged = cluster(plan, 3, chance);
@@ -166,10 +171,10 @@ const INTERRUPTED: readonly ChangeKind[] = ["demote", "remove", "promote", "lear
 const RIVALS: readonly ChangeKind[] = ["learn", "learn", "learn", "remove", "add"];
 
 /**
- * A leader is cut off alone with writes and a change of members under way, and mostly doesn't notice. Meanwhile
- * the others agree on other writes, other changes, and snapshots of them. Then it hears its successor before
- * the others hear it, so that one message tells it that it was replaced, what stands at the places of its
- * entries, and that this is committed (Z6, K4, S13).
+ * A leader is cut off alone with writes and a change of members under way, and mostly doesn't notice.
+ * Meanwhile the others agree on other writes, other changes, and snapshots of them. Then it hears its
+ * successor before the others hear it, so that one message tells it that it was replaced, what stands at the
+ * places of its entries, and that this is committed (Z6, K4, S13).
  */
 export function supersededLeaderStage(plan: Plan, chance: Chance): Plan {
   const staged = cluster(plan, chance.pick([3, 3, 5]), chance, 3);

@@ -10,7 +10,7 @@ import { withAddedFaults } from "./basic-faults.ts";
 import { Chance } from "./chance.ts";
 import { minorityOf, nodesOf } from "./draw-faults.ts";
 import type { Fault } from "./faults.ts";
-import { withHangingParts } from "./hang-faults.ts";
+import { withHangingLogs, withHangingParts } from "./hang-faults.ts";
 import { withDiscardedLogs, withHostilePeers, withSecondProcesses } from "./intruders.ts";
 import { withWeakReads } from "./leadership-faults.ts";
 import { withOperatorFaults, withRepeatedInitialize } from "./membership-faults.ts";
@@ -84,7 +84,7 @@ function unstagedPlanOf(seed: number): Plan {
   const [ofTransfers, ofInitialize] = [chance.fork(), chance.fork()];
   const damageable = stillDamageable(used, ofTransfers);
   const transferring = withSlowSnapshotTransfers(used, ofTransfers, damageable);
-  return withHangingParts(withRepeatedInitialize(transferring, ofInitialize));
+  return withHangingLogs(withHangingParts(withRepeatedInitialize(transferring, ofInitialize)));
 }
 
 /** The base plan, with all faults but those of snapshots and `initialize`. */

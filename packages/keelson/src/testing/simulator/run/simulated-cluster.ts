@@ -20,7 +20,7 @@ import { SimOperator } from "../clients/sim-operator.ts";
 import { FaultPlayer } from "../faults/fault-player.ts";
 import { HostilePeers } from "../faults/hostile-peers.ts";
 import { Chance } from "../plan/chance.ts";
-import { STATE_STALL_MS, STATE_TIMEOUT_MS } from "../plan/hang-faults.ts";
+import { STATE_STALL_MS, STATE_TIMEOUT_MS, STORAGE_TIMEOUT_MS } from "../plan/hang-faults.ts";
 import { hasOnlyHarmlessFaults, WHOLE_LOG_BYTES, type Plan } from "../plan/plan.ts";
 import { DeterminismTrap } from "../world/determinism-trap.ts";
 import { guardedMachine, guardedSubject } from "../world/guarded-subject.ts";
@@ -333,6 +333,8 @@ function expectationsOf(plan: Plan): ClusterExpectations {
     storageStallMsMax: plan.storageStallMs + STALL_GRACE_MS,
     // The runtime checks its parts four times in `stateStallMs`, and may notice a stall one check late.
     stateStallMsMax: 1.25 * STATE_STALL_MS + STALL_GRACE_MS,
+    // The same for the log. The time counts for a call that may begin just after a check.
+    storageTimeoutMsMax: 1.5 * STORAGE_TIMEOUT_MS + STALL_GRACE_MS,
     stateTimeoutMsMax: STATE_TIMEOUT_MS + STATE_STALL_MS / 2 + STALL_GRACE_MS,
     keepsLogForReceivers: (plan.snapshots?.transferKeepBytes ?? 0) >= WHOLE_LOG_BYTES,
     stableAfterMs: mayExpectStability ? 2 * slowestTimeoutMs : Infinity,

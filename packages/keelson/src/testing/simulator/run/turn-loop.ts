@@ -127,7 +127,8 @@ export class TurnLoop {
     const newestSnapshot = knowsSnapshots ? state.newestSnapshot : undefined;
     const members = core !== null && state.role === "leader" ? knownMembers(core) : NO_MEMBERS;
     const { hungCall } = process;
-    checker.statuses.step(id, { ...state, members, newestSnapshot, hungCall }, process.now());
+    const [hungLogCall = null] = process.diskConditions.hungLogCalls;
+    checker.statuses.step(id, { ...state, members, newestSnapshot, hungCall, hungLogCall }, process.now());
     const { sessions, isInstalling, appliedIndex } = state;
     if (sessions !== null && !isInstalling) checker.sessions.step(id, appliedIndex, sessions);
   }

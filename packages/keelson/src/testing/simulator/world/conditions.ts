@@ -16,10 +16,11 @@ export interface DiskConditions {
   /** No call for a snapshot's file returns until this is false again. */
   snapshotsHang: boolean;
   /**
-   * The calls for snapshots' files that hang now. Written by `ProcessFiles`, and emptied when the process
-   * starts.
+   * The calls for snapshots' files that hang now, and all others. Written by `ProcessFiles`, and emptied when
+   * the process starts.
    */
   readonly hungSnapshotCalls: Set<object>;
+  readonly hungLogCalls: Set<object>;
   /**
    * Called before each call that changes something; `isSync`: it makes writes durable. May kill the process.
    */

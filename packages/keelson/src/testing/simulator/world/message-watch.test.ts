@@ -9,7 +9,13 @@ import { MessageWatch } from "./message-watch.ts";
 const EXPECTATIONS = {
   ...{ electionTimeoutMinMs: 100, electionTimeoutMaxMs: 200, isDriftBounded: true },
   ...{ preVote: true, pendingEntriesMax: 1, pendingBytesMax: 1, withoutMajorityMsMax: 1 },
-  ...{ storageStallMsMax: 1, stateStallMsMax: 1, stateTimeoutMsMax: 1, stableAfterMs: 1 },
+  ...{
+    storageStallMsMax: 1,
+    stateStallMsMax: 1,
+    stateTimeoutMsMax: 1,
+    storageTimeoutMsMax: Infinity,
+    stableAfterMs: 1,
+  },
   keepsLogForReceivers: true,
 };
 

@@ -23,14 +23,8 @@ import type { LogStore } from "../../../storage/log-store.ts";
 import type { SnapshotHeader, SnapshotStore } from "../../../storage/snapshot-store.ts";
 import type { Transport } from "../../../transport/transport.ts";
 import { Violation } from "../checkers/violation.ts";
-import { STATE_STALL_MS, STATE_TIMEOUT_MS } from "../plan/hang-faults.ts";
+import { STATE_STALL_MS, STATE_TIMEOUT_MS, STORAGE_TIMEOUT_MS } from "../plan/hang-faults.ts";
 import type { Plan } from "../plan/plan.ts";
-
-/**
- * A call to the disk that takes longer stops the node, in milliseconds. Faults that are meant to be survived
- * are shorter.
- */
-const STORAGE_TIMEOUT_MS = 1_000;
 
 /** What nodes log about a frame that they can't read. */
 const UNREADABLE_FRAME = /damaged on its way|is not a frame|announces|unknown type|records are not those/;

@@ -25,6 +25,9 @@ class DiskCalls {
     this.#delivery = delivery;
     this.#clock = clock;
     this.#conditions = conditions;
+    // Those of the process before this one are no concern of it.
+    conditions.hungSnapshotCalls.clear();
+    conditions.hungLogCalls.clear();
   }
 
   async call<T>(effect: Effect, path: string, run: () => Promise<T>): Promise<T> {
@@ -56,11 +59,12 @@ class DiskCalls {
   }
 
   async #untilItAnswers(path: string): Promise<void> {
-    const { hungSnapshotCalls } = this.#conditions;
+    const { hungSnapshotCalls, hungLogCalls } = this.#conditions;
+    const hung = isOfSnapshots(path) ? hungSnapshotCalls : hungLogCalls;
     const call = {};
-    if (isOfSnapshots(path)) hungSnapshotCalls.add(call);
+    hung.add(call);
     while (this.#hangs(path) && !this.#delivery.isDead()) await this.#wait(HANG_POLL_MS);
-    hungSnapshotCalls.delete(call);
+    hung.delete(call);
   }
 }
 

@@ -202,7 +202,7 @@ export class SimProcess {
         snapshotsHang: false,
         beforeWrite: null,
       },
-      hungSnapshotCalls: new Set(),
+      ...{ hungSnapshotCalls: new Set(), hungLogCalls: new Set() },
     };
     this.clockConditions = {
       rate: clockRate,
@@ -325,7 +325,6 @@ export class SimProcess {
     this.machineHung = this.machineConditions.hangs;
     this.snapshotsHung = this.diskConditions.snapshotsHang;
     this.machineConditions.hungCalls.clear();
-    this.diskConditions.hungSnapshotCalls.clear();
     this.#open(delivery).then(
       (raft) => {
         this.#starting = false;
