@@ -13,7 +13,10 @@ export interface Issued {
 /** What a test's certificate says, where it isn't the usual. */
 export interface CertificateFields {
   readonly commonName?: string;
-  /** Alternative names, as "IP:127.0.0.1" (IPv4 only), "DNS:db1" or "URI:a:b". Default: the IPv4 loopback address. */
+  /**
+   * Alternative names, as "IP:127.0.0.1" (IPv4 only), "DNS:db1" or "URI:a:b". Default: the IPv4 loopback
+   * address.
+   */
   readonly names?: readonly string[];
   readonly validFrom?: Date;
   readonly validTo?: Date;
