@@ -18,7 +18,7 @@ export type LogIndex = number;
  * good. So messages with later terms are refused where they are decoded. Even one election each millisecond
  * would reach this term only after 8,900 years.
  */
-export const TERM_MAX = 2 ** 48;
+export const TERM_MAX: number = 2 ** 48;
 
 /**
  * How far one message may take a node's term. Terms grow by one per election. Even a node that is cut off and
@@ -26,23 +26,23 @@ export const TERM_MAX = 2 ** 48;
  * So a message whose term is further ahead is probably damaged or hostile, and its term is not adopted: see
  * `RaftNode.handleMessage`.
  */
-export const TERM_JUMP_MAX = 2 ** 20;
+export const TERM_JUMP_MAX: number = 2 ** 20;
 
 /** The largest index of an entry: a million entries a second reach it after 35 years. */
-export const INDEX_MAX = 2 ** 50;
+export const INDEX_MAX: number = 2 ** 50;
 
 /**
  * The largest number of a heartbeat round, which begins at 0 in each term, of a round of pre-votes, and of a
  * read. At a million a second it is reached after 26 years at the earliest: reads and rounds of pre-votes
  * begin at up to `FIRST_NUMBER_MAX`.
  */
-export const ROUND_MAX = 2 ** 50;
+export const ROUND_MAX: number = 2 ** 50;
 
 /**
  * A process begins to number its reads and its rounds of pre-votes at a random number below this. A late
  * answer to an earlier process of the same node is then not taken for an answer to this one.
  */
-export const FIRST_NUMBER_MAX = 2 ** 48;
+export const FIRST_NUMBER_MAX: number = 2 ** 48;
 
 /** The position of an entry. By the Log Matching Property (§5.3) it names the same entry in every log. */
 export interface LogPosition {

@@ -65,7 +65,7 @@ export class Leader {
    * until they know of their removal or the leader gives up telling them (`RemovalNotice`). Changes with the
    * configuration (`leadership.ts`). Never holds the leader itself.
    */
-  readonly progress = new Map<NodeId, Progress>();
+  readonly progress: Map<NodeId, Progress> = new Map();
   /** The index of the blank entry that this leader appended first (§8). Reads wait until it is committed. */
   readonly termStartIndex: LogIndex;
   /**
@@ -77,14 +77,14 @@ export class Leader {
   /**
    * Time in milliseconds at which the next round is due; Infinity while there is no other node to send to.
    */
-  heartbeatDeadline = Infinity;
+  heartbeatDeadline: number = Infinity;
   /** The transfer of leadership under way; null: none. */
   transfer: Transfer | null = null;
   /**
    * When the lease began, in milliseconds: the time at which the last `leaseProbe` began that a quorum has
    * acknowledged. -Infinity: none yet. Never falls.
    */
-  leaseFrom = -Infinity;
+  leaseFrom: number = -Infinity;
   /**
    * The round that will extend the lease; null: the next one that starts. One at a time is enough, because
    * answers normally arrive long before the lease ends.

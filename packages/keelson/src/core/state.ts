@@ -63,7 +63,7 @@ export class NodeState {
   /** Positions and configurations of the entries. `durableIndex` tells which of them are durable. */
   readonly log: Log;
   /** What the caller has to do and has not taken yet. */
-  readonly pendingActions = new PendingActions();
+  readonly pendingActions: PendingActions = new PendingActions();
   /** Reads of this node's clients, and on a leader of other nodes, that are not answered yet. */
   readonly reads: ReadIndexRequests;
 
@@ -118,7 +118,7 @@ export class NodeState {
    * time, this node grants no pre-vote, and with `checkQuorum` it gives no new vote either, except to a
    * candidate that the leader asked to take over. The leader's lease relies on it.
    */
-  leaderHeardAt = -Infinity;
+  leaderHeardAt: number = -Infinity;
   /**
    * Time in milliseconds at which this node starts an election unless it hears a leader before. null: never,
    * because it leads, is a sole voter that waits for its own vote to be durable, or belongs to no cluster
@@ -142,9 +142,9 @@ export class NodeState {
     options: Options,
     hardState: HardState,
     image: LogImage = EMPTY_LOG,
-    commitIndex = image.base.index,
-    reads = new ReadIndexRequests(options.readsMax, options.random),
-    preVoteRound = Math.floor(options.random() * FIRST_NUMBER_MAX),
+    commitIndex: LogIndex = image.base.index,
+    reads: ReadIndexRequests = new ReadIndexRequests(options.readsMax, options.random),
+    preVoteRound: number = Math.floor(options.random() * FIRST_NUMBER_MAX),
   ) {
     this.id = options.id;
     this.options = options;
