@@ -129,6 +129,13 @@ export const DUTY_BUGS: readonly Bug[] = [
     to: "",
   },
   {
+    code: "M30c",
+    title: "A node counts as removed by a configuration that isn't committed",
+    file: "runtime/members/removal-watch.ts",
+    from: "current.index <= core.commitIndex ? current : memberships.at(core.commitIndex);",
+    to: "current as MembershipAt | null;",
+  },
+  {
     code: "M30a",
     title: "A removed member isn't told",
     file: "core/leadership.ts",

@@ -44,6 +44,8 @@ export interface ProbedState
     Pick<RaftMetrics, "forwardedBytes"> {
   /** The core's role, of a removed node too. */
   readonly role: Role | "stopped";
+  /** The committed entry that removed this node, by its own log; null: none did, as far as it knows. */
+  readonly removedAt: LogIndex | null;
   /** The last entry that the newest snapshot covers; null: there is no snapshot, or no snapshot store. */
   readonly newestSnapshot: LogIndex | null;
   /** Whether the state and the log are being replaced by a snapshot that was received. */
@@ -68,6 +70,7 @@ export function probedStateOf<Command, Result>(parts: NodeMetricsParts<Command, 
     pendingEntries: pendingProposals.entries,
     pendingBytes: pendingProposals.bytes,
     forwardedBytes: forwarder.bytes,
+    removedAt: parts.removal.evidence?.index ?? null,
     newestSnapshot: snapshots.newestIndex,
     isInstalling: snapshots.isInstalling,
     sessions: applier.isReadable ? sessions.metrics : null,

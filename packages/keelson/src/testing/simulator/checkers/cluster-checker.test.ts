@@ -305,6 +305,14 @@ describe("ClusterChecker", () => {
     expect(() => checker.statuses.step("a", leads, 711)).toThrow("STABLE: a goes on leading, and its disk");
   });
 
+  it("reports a node that takes a removal for its end before that is committed (CFG)", () => {
+    const checker = new ClusterChecker(LIMITS);
+    const status = { ...STATUS, config: configOf(["b"]), lastIndex: 2, removedAt: 2 };
+    expect(() => checker.statuses.step("a", { ...status, appliedIndex: 1, commitIndex: 1 }, 0)).toThrow(
+      "CFG: a counts as removed by entry 2, and knows 1 to be committed",
+    );
+  });
+
   it("reports a log compacted beyond the applied index or the snapshot (ORD)", () => {
     const checker = new ClusterChecker(LIMITS);
     const status = { ...STATUS, firstIndex: 3, newestSnapshot: 2 };

@@ -29,6 +29,8 @@ export interface NodeStatus {
   readonly forwardedBytes?: number;
   /** The first entry still in the log. Absent: 1. */
   readonly firstIndex?: LogIndex;
+  /** The committed entry by which the node knows that it was removed. Absent or null: it doesn't know. */
+  readonly removedAt?: LogIndex | null;
   /**
    * The last entry that the newest snapshot covers; null: there is none. Absent: not checked, since the run
    * may have damaged it.

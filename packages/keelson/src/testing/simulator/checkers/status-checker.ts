@@ -10,7 +10,7 @@
  *
  * Leadership and commits have checkers of their own, which it calls.
  */
-import { sameConfig } from "../../../core/config.ts";
+import { membersOf, sameConfig } from "../../../core/config.ts";
 import type { NodeId } from "../../../core/position.ts";
 import type { ClusterHistory, NodeHistory } from "./cluster-history.ts";
 import { CommitChecker } from "./commit-checker.ts";
@@ -53,6 +53,7 @@ export class StatusChecker {
       () => `the commit index of ${id} fell to ${String(commitIndex)}`,
     );
     checkConfig(node, status);
+    checkRemoval(id, status);
     this.#checkLimits(id, status);
     const ledBefore = role === "leader" && node.leaderTerm === term;
     if (role !== "leader") node.withoutMajoritySince = null;
@@ -97,6 +98,17 @@ function checkOrder(id: NodeId, status: NodeStatus): void {
     "ORD",
     () =>
       `${id} forgot ${String(compacted)} entries; applied ${String(appliedIndex)}, snapshot ${String(snapshot)}`,
+  );
+}
+
+/** A removal that isn't committed may be undone, and until then the node may be needed for a majority (§6). */
+function checkRemoval(id: NodeId, { removedAt = null, commitIndex, role, config }: NodeStatus): void {
+  if (removedAt === null) return;
+  assertInvariant(
+    removedAt <= commitIndex && role !== "leader" && !membersOf(config).includes(id),
+    "CFG",
+    () =>
+      `${id} counts as removed by entry ${String(removedAt)}, and knows ${String(commitIndex)} to be committed`,
   );
 }
 

@@ -23,9 +23,11 @@ function fromMetrics({ raft }: SimProcess): object | null {
 }
 
 function fromProbe(process: SimProcess): object | null {
-  const state = process.state();
+  const probed = process.state();
   const { core, leads } = process;
-  if (state === null) return null;
+  if (probed === null) return null;
+  const { removedAt, ...state } = probed;
+  expect(removedAt !== null && state.role !== "stopped").toBe(process.raft?.metrics().role === "removed");
   // The metrics also tell of sessions in the middle of a batch, when they belong to no applied entry.
   const sessions = state.sessions ?? process.raft?.metrics().sessions;
   return { ...state, sessions, known: core !== null && leads ? knownMembers(core) : [] };
