@@ -1,6 +1,6 @@
 /** Clusters of real processes whose nodes prove who they are. */
 import { once } from "node:events";
-import { writeFileSync } from "node:fs";
+import { chmodSync, writeFileSync } from "node:fs";
 import { createConnection } from "node:net";
 import path from "node:path";
 import { encodeControlMessage } from "keelson/codec";
@@ -69,5 +69,12 @@ it("nodes with certificates and a secret serve clients, refuse strangers and nod
     ),
   );
   for (const { id } of cluster.nodes) texts.push(said(id), cluster.node(id).process?.stdout ?? "");
+  // A secret that other users of the machine can read is none.
+  await cluster.kill("n3");
+  texts.push(said("n3"));
+  chmodSync(file, 0o644);
+  cluster.start("n3");
+  expect(await cluster.node("n3").process?.ended).toMatchObject({ code: 1 });
+  expect(said("n3")).toContain("is open to other users of this machine (mode 644): chmod 600");
   expect(texts.join("\n")).not.toMatch(new RegExp(SECRET.slice(0, 32), "i"));
 });

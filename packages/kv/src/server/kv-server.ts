@@ -22,6 +22,7 @@ import {
   type ClientAddresses,
 } from "../shared/addresses.ts";
 import { ClientConnections } from "../shared/client-connections.ts";
+import { readFileOf } from "../shared/secret-file.ts";
 import { StartError } from "../shared/errors.ts";
 import { serverBudgets } from "../shared/memory-budget.ts";
 import type { KvCommand, KvResult } from "../store/commands.ts";
@@ -99,6 +100,7 @@ export class KvServer {
       for (const one of followed) one.close();
     };
     try {
+      await checkPeerFiles(settings);
       const { access, tls } = await secure(settings, followed, onLog);
       // Take the addresses first. If one is in use, nothing on disk has changed yet.
       const shared = {
@@ -264,6 +266,13 @@ async function secure(
   const tls = await ServerTls.open(files, onReload, settings.reloadMs);
   followed.push(tls);
   return { access: opened.access, tls };
+}
+
+/** Refuses a key or secret of the node that other users of the machine can read. @throws StartError */
+async function checkPeerFiles({ peerSecurity: { tls, secret } = {} }: ServerSettings): Promise<void> {
+  if (typeof tls?.key === "object") await readFileOf(tls.key.file, "the key for the other nodes");
+  if (typeof secret === "object" && "file" in secret)
+    await readFileOf(secret.file, "the secret of the nodes");
 }
 
 function transportOf({ listen, address, peerSecurity }: ServerSettings): Transport {
