@@ -44,7 +44,7 @@ import { createServer, type IncomingMessage, type Server, type ServerResponse } 
 import { createServer as createSecureServer } from "node:https";
 import type { Socket } from "node:net";
 import { Access } from "../access/access.ts";
-import { rightOfRoute, UNKNOWN_ROUTE_RIGHT } from "../access/rights.ts";
+import { rightOfRoute, UNKNOWN_ROUTE_RIGHT, type Right } from "../access/rights.ts";
 import { formatAddress, type Address } from "../shared/addresses.ts";
 import { ClientConnections } from "../shared/client-connections.ts";
 import { closeServer, listen } from "../shared/listen.ts";
@@ -157,7 +157,13 @@ export interface HttpServerOptions {
 /** Answers a request. Throws whatever the node throws. */
 type Handler = (request: HttpRequest, serving: Serving) => Answer | Promise<Answer>;
 
-interface Route {
+interface Route extends RouteParts {
+  /** By method, what a client needs for it. Looked up once, not for each request. */
+  readonly rights: ReadonlyMap<string, Right>;
+}
+
+/** A route without what follows from the table of rights. */
+interface RouteParts {
   readonly path: RegExp;
   /** How the metrics and the table of rights (`access/rights.ts`) name the route. */
   readonly label: string;
@@ -391,9 +397,7 @@ export class HttpServer {
   async #answerOf(route: Route | undefined, request: HttpRequest): Promise<Answer> {
     const handler = route === undefined ? undefined : handlerOf(route, request.method);
     const right =
-      route === undefined || handler === undefined
-        ? UNKNOWN_ROUTE_RIGHT
-        : rightOfRoute(request.method, route.label);
+      route === undefined || handler === undefined ? UNKNOWN_ROUTE_RIGHT : rightOf(route, request.method);
     const refusal = this.#access.refuse(request, right);
     if (refusal !== null) return errorResponse(refusal);
     if (route === undefined) return errorResponse(noRoute());
@@ -411,11 +415,11 @@ export class HttpServer {
   }
 
   #makeRoutes(): Route[] {
-    return [...this.#clientRoutes(), ...this.#operationRoutes(), ...this.#nodeRoutes()];
+    return [...this.#clientRoutes(), ...this.#operationRoutes(), ...this.#nodeRoutes()].map(withRights);
   }
 
   /** What a client of the store uses: keys and sessions. */
-  #clientRoutes(): Route[] {
+  #clientRoutes(): RouteParts[] {
     const keys = this.#keys;
     return [
       {
@@ -446,7 +450,7 @@ export class HttpServer {
   }
 
   /** What operators use: members, leadership, snapshots. */
-  #operationRoutes(): Route[] {
+  #operationRoutes(): RouteParts[] {
     return [
       {
         path: /^\/members$/,
@@ -482,8 +486,8 @@ export class HttpServer {
   }
 
   /** What monitoring uses. */
-  #nodeRoutes(): Route[] {
-    const route = (label: string, GET: Handler): Route => ({
+  #nodeRoutes(): RouteParts[] {
+    const route = (label: string, GET: Handler): RouteParts => ({
       path: new RegExp(`^${label}$`),
       label,
       handlers: { GET },
@@ -527,6 +531,15 @@ function withinBudget({ answerAccount, method }: HttpRequest, answer: Answer): A
   if (!(answer.body instanceof Uint8Array)) return answer;
   const hasRoom = answerAccount.take(Math.max(0, answer.body.length - answerAccount.bytes));
   return hasRoom || method !== "GET" ? answer : errorResponse(noRoom());
+}
+
+function withRights(route: RouteParts): Route {
+  const methods = Object.keys(route.handlers).flatMap((name) => (name === "GET" ? ["GET", "HEAD"] : [name]));
+  return { ...route, rights: new Map(methods.map((method) => [method, rightOfRoute(method, route.label)])) };
+}
+
+function rightOf({ rights, label }: Route, method: string): Right {
+  return rights.get(method) ?? rightOfRoute(method, label);
 }
 
 /** What answers the method at the route. undefined: the route has no such method. */

@@ -51,7 +51,8 @@ const FROM_ELSEWHERE =
   "this node is operated from its own machine only; to do it from others, start every node with --tokens-file FILE or --admin-token-file FILE";
 
 /** The token of `Authorization: Bearer TOKEN`. null: there is none. */
-function bearerOf({ authorization = "" }: IncomingMessage["headers"]): string | null {
+function bearerOf({ authorization }: IncomingMessage["headers"]): string | null {
+  if (authorization === undefined) return null;
   const [scheme = "", token = "", ...rest] = authorization.split(" ");
   return scheme.toLowerCase() === "bearer" && token !== "" && rest.length === 0 ? token : null;
 }

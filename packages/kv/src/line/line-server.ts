@@ -396,7 +396,7 @@ class Conversation {
   }
 
   /** The answer to a line. Nothing is done for a client that may not have it done. */
-  async #answerTo(command: LineCommand): Promise<string | Buffer> {
+  #answerTo(command: LineCommand): string | Promise<string | Buffer> {
     if (command.type === "auth") {
       const answer = this.#authentication.authenticate(command.token);
       if (!this.#authentication.isStranger) this.#splitter.limit(LINE_BYTES_MAX);
