@@ -5,6 +5,7 @@ import { execFileSync } from "node:child_process";
 import { existsSync, readdirSync, readFileSync } from "node:fs";
 import path from "node:path";
 import { describe, expect, it } from "vitest";
+import { headingAnchor } from "./lib/heading-anchor.ts";
 import { builtInNames, codeNamedIn, namesIn } from "./lib/named-code.ts";
 import { checksNamedIn, testsNamedIn, titlesIn } from "./lib/named-tests.ts";
 
@@ -64,12 +65,7 @@ function anchorsOf(document: string): Set<string> {
   const text = read(document).replaceAll(/^```.*?^```$/gms, "");
   const anchors = new Set([...text.matchAll(/<a id="([^"]+)">/g)].map(([, id = ""]) => id));
   for (const [, heading = ""] of text.matchAll(/^#+ (.*)$/gm)) {
-    const slug = heading
-      .replaceAll(/<[^>]*>|\]\([^)]*\)/g, "")
-      .toLowerCase()
-      .replaceAll(/[^\p{L}\p{N}\s_-]/gu, "")
-      .trim()
-      .replaceAll(" ", "-");
+    const slug = headingAnchor(heading);
     let name = slug;
     for (let again = 1; anchors.has(name); again++) name = `${slug}-${again}`;
     anchors.add(name);

@@ -6,6 +6,8 @@ import { existsSync } from "node:fs";
 import { mkdir, readFile, stat, writeFile } from "node:fs/promises";
 import path from "node:path";
 
+import { headingAnchor } from "../lib/heading-anchor.ts";
+
 /** A Markdown file, relative to the repository, with the pages below it in the menu. */
 interface Page {
   readonly file: string;
@@ -108,7 +110,7 @@ export async function stagePages(root: string, folder: string): Promise<string[]
 function withFrontMatter({ file, below, title }: Page, text: string): string {
   const [, heading] = /^# (.*)$/m.exec(text) ?? [];
   if (heading === undefined) throw new Error(`${file} has no heading`);
-  const name = title ?? heading.replaceAll("`", "").split(":")[0];
+  const name = title ?? heading.replaceAll(/<[^>]*>|`/g, "").split(":")[0];
   const head = [`title: ${JSON.stringify(name)}`, "group: Documents"];
   if (below.length > 0) head.push("children:");
   for (const child of below) head.push(`  - ${JSON.stringify(path.relative(path.dirname(file), child))}`);
@@ -125,17 +127,29 @@ export async function withLinks(
   const parts = text.split(/(^```.*?^```$)/ms);
   const changed = parts.map(async (part, at) => {
     if (at % 2 === 1) return part; // a block of code
+    const prose = withAnchors(part);
     let result = "";
     let from = 0;
-    for (const match of part.matchAll(/\]\((?![a-z]+:|#)([^)#\s]+)/g)) {
+    for (const match of prose.matchAll(/\]\((?![a-z]+:|#)([^)#\s]+)/g)) {
       const target = path.join(path.dirname(file), match[1] ?? "").replace(/\/$/, "");
       if (pages.has(target)) continue;
       if (/\.md$/.test(target)) throw new Error(`${file} links to ${target}, which is no page of the site`);
       await stat(path.join(root, target));
-      result += `${part.slice(from, match.index)}](${SOURCE}${target}`;
+      result += `${prose.slice(from, match.index)}](${SOURCE}${target}`;
       from = match.index + match[0].length;
     }
-    return result + part.slice(from);
+    return result + prose.slice(from);
   });
   return (await Promise.all(changed)).join("");
+}
+
+/**
+ * TypeDoc leaves code in headings out of their anchors. So these headings get the anchor that they have on
+ * GitHub.
+ */
+function withAnchors(text: string): string {
+  return text.replaceAll(
+    /^(#+ )(?!.*<a id=)(.*`.*)$/gm,
+    (_, marks: string, heading: string) => `${marks}<a id="${headingAnchor(heading)}"></a>${heading}`,
+  );
 }

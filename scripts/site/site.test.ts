@@ -32,6 +32,13 @@ describe("a link of the site", () => {
     );
   });
 
+  it("to a heading with code works as on GitHub", async () => {
+    const text = "## Time in `apply`\n\n[a](#time-in-apply)\n";
+    expect(await withLinks(root, "docs/a.md", text, new Set())).toBe(
+      text.replace("Time", '<a id="time-in-apply"></a>Time'),
+    );
+  });
+
   it.each([
     ["a document that is no page of the site", "[a](b.md)", "is no page of the site"],
     ["nothing", "[a](none.ts)", "ENOENT"],
