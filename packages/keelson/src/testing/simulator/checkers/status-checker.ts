@@ -101,7 +101,9 @@ function checkOrder(id: NodeId, status: NodeStatus): void {
   );
 }
 
-/** A removal that isn't committed may be undone, and until then the node may be needed for a majority (§6). */
+/**
+ * A removal that isn't committed may be undone, and until then the node may be needed for a majority (§6).
+ */
 function checkRemoval(id: NodeId, { removedAt = null, commitIndex, role, config }: NodeStatus): void {
   if (removedAt === null) return;
   assertInvariant(
