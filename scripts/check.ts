@@ -55,6 +55,8 @@ const LANES: readonly (readonly Check[])[] = [
     { name: "porcupine", script: "porcupine", args: ["--seeds", "6", "--random", "1000"] },
     // Servers in network namespaces; without root, nft or socat it is skipped.
     { name: "separate hosts", script: "netns", args: ["--short"] },
+    // Without the validator it is skipped.
+    { name: "kubernetes", script: "kubernetes" },
     { name: "hostile clients", script: "hostile", args: ["--short", "--hold", "1"] },
     { name: "attack without rights", script: "attack", args: ["--short"] },
     {
