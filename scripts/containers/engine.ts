@@ -16,6 +16,8 @@ const PROCESSES_MAX = 4096;
 /** For podman, whose storage is this script's own. An interrupted run may have left containers. */
 const REMOVE_ALL =
   "podman rm --all --force --time 0; podman volume prune --force; podman network prune --force";
+/** What podman logs about the health check of a new container where systemd doesn't run. The script runs it. */
+const NO_SYSTEMD = /^time=\S+ level=error msg="unable to get systemd connection .*\n/gm;
 const BASE_IMAGE = "localhost/keelson-node:24";
 
 /** Debian packages, by a command that each brings. */
@@ -121,8 +123,9 @@ class Podman implements Engine {
     throw new Error(`podman can run no container here:\n${refusals.join("\n")}`);
   }
 
-  shell(command: string, cwd?: string): Promise<Outcome> {
-    return shellIn(this.#env, command, cwd);
+  async shell(command: string, cwd?: string): Promise<Outcome> {
+    const outcome = await shellIn(this.#env, command, cwd);
+    return { ...outcome, output: outcome.output.replaceAll(NO_SYSTEMD, "") };
   }
 
   async close(): Promise<void> {
