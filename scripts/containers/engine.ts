@@ -16,7 +16,7 @@ const PROCESSES_MAX = 4096;
 /** For podman, whose storage is this script's own. An interrupted run may have left containers. */
 const REMOVE_ALL =
   "podman rm --all --force --time 0; podman volume prune --force; podman network prune --force";
-/** What podman logs about the health check of a new container where systemd doesn't run. The script runs it. */
+/** What podman logs about health checks where systemd doesn't run. The script runs them itself. */
 const NO_SYSTEMD = /^time=\S+ level=error msg="unable to get systemd connection .*\n/gm;
 const BASE_IMAGE = "localhost/keelson-node:24";
 

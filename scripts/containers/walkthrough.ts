@@ -14,9 +14,9 @@ const REPEAT_PAUSE_MS = 300;
 /** A read on a node without a leader ends within 10 s. */
 const LINE_ANSWER_MS_MAX = 20_000;
 /**
- * Whole lines that say that nothing was done: repeating the command can't do it twice. A node that was just
- * started takes no connections for a moment. A line of `curl --retry` may have the answers to several attempts,
- * the last of which did something, so none of these may be found within a line.
+ * Whole lines that say that nothing was done: repeating the command can't do it twice. A node that was
+ * just started takes no connections for a moment. A line of `curl --retry` may have the answers to several
+ * attempts, the last of which did something, so none of these may be found within a line.
  */
 const REFUSED = [
   /^Error: no leader$/,
