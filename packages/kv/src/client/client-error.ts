@@ -14,7 +14,8 @@ export type KvOutcome = "not-done" | "unknown" | "done";
 export class KvClientError extends Error {
   override readonly name = "KvClientError";
   /**
-   * The server's code, or `UNREACHABLE`, `CONNECTION_LOST`, `TIMED_OUT`, `ABORTED`, `BAD_ANSWER`, or
+   * The server's code, or `UNREACHABLE`, `CONNECTION_LOST`, `TIMED_OUT`, `ABORTED`, `BAD_ANSWER`,
+   * `REDIRECT_REFUSED` if the leader is a node that the client may not follow to (`known-nodes.ts`), or
    * `INVALID_OPTION` if the call itself isn't valid.
    */
   readonly code: string;
