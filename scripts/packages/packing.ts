@@ -50,21 +50,22 @@ interface CopyOptions {
 
 /** Packs twice, from two copies. @throws the archives differ */
 export async function packTwice(directory: string): Promise<readonly Pack[]> {
-  const packs = await packFrom(directory, { at: new Date("2001-02-03T04:05:06Z"), mode: 0o644 });
-  const again = await packFrom(directory, { at: new Date(), mode: 0o600 });
+  // Both copies first: the tree may be edited while the first is built.
+  const copy = await copyTree(directory, { at: new Date("2001-02-03T04:05:06Z"), mode: 0o644 });
+  const other = await copyTree(directory, { at: new Date(), mode: 0o600 });
+  const packs = await packFrom(copy, directory);
+  const again = await packFrom(other, directory);
   for (const [at, { name, archive, sha256 }] of packs.entries()) {
-    const other = again[at];
-    if (other === undefined || other.sha256 !== sha256) {
-      throw new Error(`two packs of ${name} differ; compare ${archive} with ${String(other?.archive)}`);
+    const second = again[at];
+    if (second === undefined || second.sha256 !== sha256) {
+      throw new Error(`two packs of ${name} differ; compare ${archive} with ${String(second?.archive)}`);
     }
   }
   return packs;
 }
 
-/** Copies, builds and packs, all in a new folder of `directory`. */
-async function packFrom(directory: string, options: CopyOptions): Promise<readonly Pack[]> {
-  const copy = await mkdtemp(path.join(directory, "tree-"));
-  await copyTree(copy, options);
+/** Builds and packs a copy, into a new folder of `directory`. */
+async function packFrom(copy: string, directory: string): Promise<readonly Pack[]> {
   await linkModules(copy);
   await must("tsc", ["-b", "tsconfig.build.json"], copy);
   for (const folder of PACKAGE_FOLDERS) await setModes(path.join(copy, folder));
@@ -74,8 +75,9 @@ async function packFrom(directory: string, options: CopyOptions): Promise<readon
   return packs;
 }
 
-/** Copies the files as git knows them: tracked, or new and not ignored. */
-async function copyTree(copy: string, { at, mode }: CopyOptions): Promise<void> {
+/** Copies the files as git knows them, tracked, or new and not ignored, into a new folder of `directory`. */
+async function copyTree(directory: string, { at, mode }: CopyOptions): Promise<string> {
+  const copy = await mkdtemp(path.join(directory, "tree-"));
   const listed = [
     "ls-files",
     "-z",
@@ -95,6 +97,7 @@ async function copyTree(copy: string, { at, mode }: CopyOptions): Promise<void> 
     await chmod(target, mode);
     await utimes(target, at, at);
   }
+  return copy;
 }
 
 /** npm packs the modes of files as they are, and those of a clone depend on the umask of its owner. */
