@@ -119,8 +119,11 @@ export class Checks {
     await this.#must("docker compose restart");
     await this.#expectKept(client, count, "a restart of all three");
     const before = await this.#must("docker inspect --format '{{.State.Pid}}' raft1 raft2 raft3");
-    for (const id of ["raft1", "raft2", "raft3"])
-      await this.#must(`docker exec raft${id.at(-1) ?? ""} sh -c 'kill -KILL -- -1 || true'`, true);
+    for (const [at, node] of NODES.entries()) {
+      const { pid } = await this.#json<{ pid?: number }>(`http://${node}/status`);
+      expect(pid !== undefined, `${node} doesn't tell its process id`);
+      await this.#must(`docker exec raft${at + 1} sh -c 'kill -KILL ${pid}'`, true);
+    }
     await this.#until("all three run again", async () => {
       const now = await this.#try(
         "docker inspect --format '{{.State.Running}} {{.State.Pid}}' raft1 raft2 raft3",
