@@ -148,12 +148,15 @@ export class Checks {
   async twoContainersOneVolume(): Promise<void> {
     const serve = (name: string, port: string): string =>
       `${name} -v keelson-solo:/data keelson-kv serve --id solo --peers solo=127.0.0.1:7001 --data /data ` +
-      `--line 0.0.0.0:8001 --http 0.0.0.0:${port} --advertise-http ${SOLO_HTTP}`;
+      `--line 0.0.0.0:8001 --http 0.0.0.0:${port} --advertise-http ${SOLO_HTTP} --advertise-line 127.0.0.1:8001`;
     await this.#must("docker volume create keelson-solo");
-    await this.#must(
-      `docker run -d --ulimit nofile=4096:4096 -p ${SOLO_HTTP}:9001 --name ${serve("solo", "9001")}`,
-    );
+    await this.#must(`docker run -d -p ${SOLO_HTTP}:9001 --name ${serve("solo", "9001")}`);
     try {
+      const isReady = async (): Promise<boolean> => {
+        const { leader } = await this.#json<{ leader: object | null }>(`http://${SOLO_HTTP}/status`);
+        return leader !== undefined && leader !== null;
+      };
+      await this.#until("the first container leads", isReady);
       const client = new KvClient({ nodes: [SOLO_HTTP], timeoutMs: WAIT_MS_MAX });
       const acknowledged: string[] = [];
       const ending = new AbortController();
@@ -167,7 +170,7 @@ export class Checks {
       await this.#until("the first container takes writes", () => Promise.resolve(acknowledged.length > 0));
       for (let rival = 0; rival < RIVALS; rival++) {
         const { code, output } = await this.#engine.shell(
-          `docker run --rm --ulimit nofile=4096:4096 --name ${serve("rival", "9001")}`,
+          `docker run --rm --name ${serve("rival", "9001")}`,
           this.#folder,
         );
         const last = output.trim().split("\n").at(-1) ?? "";
@@ -183,6 +186,7 @@ export class Checks {
       const count = acknowledged.length;
       expect((await this.#found(client, acknowledged)) === count, "acknowledged writes are lost");
       await this.#must(`docker restart --time ${GRACE_SECONDS} solo`);
+      await this.#until("the first container leads again", isReady);
       const found = await this.#found(client, acknowledged);
       expect(found === count, `${count} writes were acknowledged, and ${found} are found after a restart`);
       this.#say(
