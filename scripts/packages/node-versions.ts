@@ -14,7 +14,7 @@ const INSTALL_SECONDS_MAX = 300;
 
 /** What npm says when the registry can't be reached, or doesn't work. Anything else is an error of ours. */
 const UNREACHABLE =
-  /ENOTFOUND|EAI_AGAIN|ECONNREFUSED|ECONNRESET|ETIMEDOUT|ENETUNREACH|EHOSTUNREACH|ERR_SOCKET_TIMEOUT|E50[0-9]|ENOTCACHED/;
+  /ENOTFOUND|EAI_AGAIN|ECONNREFUSED|ECONNRESET|ETIMEDOUT|ENETUNREACH|EHOSTUNREACH|ERR_SOCKET_TIMEOUT|E(?:50[0-9])|ENOTCACHED/;
 
 /** The registry can't be reached, so nothing was checked. */
 export class RegistryUnreachable extends Error {}
