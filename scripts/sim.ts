@@ -196,8 +196,11 @@ async function runMany(options: {
     for (const line of failureOf({ seed: outcome.seed, store: task.store }, outcome.violation))
       console.log(line);
   };
-  await Promise.all(Array.from({ length: jobs }, () => work(task, take, record)));
-  clearInterval(progress);
+  try {
+    await Promise.all(Array.from({ length: jobs }, () => work(task, take, record)));
+  } finally {
+    clearInterval(progress);
+  }
   if (options.hashes !== null) {
     hashes.sort((a, b) => a.seed - b.seed);
     writeFileSync(options.hashes, hashes.map(({ line }) => line).join(""));
@@ -218,24 +221,49 @@ async function runMany(options: {
   return failures.length === 0 && sums.runs > 0 ? 0 : 1;
 }
 
-function work(task: Task, take: () => number | null, record: (outcome: Outcome) => void): Promise<void> {
-  return new Promise((resolve, reject) => {
+/** Runs seeds in one thread after another: an error that nothing catches ends a thread, and fails its seed. */
+async function work(
+  task: Task,
+  take: () => number | null,
+  record: (outcome: Outcome) => void,
+): Promise<void> {
+  let seed = take();
+  while (seed !== null) {
     const worker = new Worker(new URL(import.meta.url), { workerData: task });
-    const feed = (): void => {
-      const seed = take();
-      if (seed !== null) worker.postMessage(seed);
-      else
-        void worker.terminate().then(() => {
-          resolve();
-        });
-    };
-    worker.on("message", (outcome: Outcome) => {
-      record(outcome);
-      feed();
-    });
-    worker.on("error", reject);
-    feed();
+    try {
+      for (; seed !== null; seed = take()) record(await outcomeFrom(worker, seed));
+    } catch (error) {
+      if (seed === null) throw error;
+      record(brokenRun(seed, error));
+      seed = take();
+    } finally {
+      await worker.terminate();
+    }
+  }
+}
+
+function outcomeFrom(worker: Worker, seed: number): Promise<Outcome> {
+  return new Promise((resolve, reject) => {
+    worker.removeAllListeners();
+    worker.once("message", resolve);
+    worker.once("error", reject);
+    worker.postMessage(seed);
   });
+}
+
+/** The outcome of a run that ended its thread. */
+function brokenRun(seed: number, error: unknown): Outcome {
+  const violation = `an error that nothing caught ended the run: ${String(error)}`;
+  const nothing = {
+    ms: 0,
+    committed: 0,
+    writes: 0,
+    reads: 0,
+    undecided: false,
+    traceHash: "none",
+    faults: [],
+  };
+  return { seed, violation, ...nothing };
 }
 
 function progressLine(sums: { runs: number; ms: number }, failures: number, began: number): string {

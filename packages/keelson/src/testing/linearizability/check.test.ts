@@ -275,7 +275,7 @@ describe("an illegal result", () => {
     const part = new Shrinker(registerModel(), limits, 0).shrink(operations);
     expect(part.smallest).toBe(false);
     expect(part.required).toHaveLength(5);
-    expect(explain(registerModel(), "", part, limits).text).toContain("some of these may not matter");
+    expect(explain(registerModel(), "", part, limits, 1000).text).toContain("some of these may not matter");
   });
 });
 
@@ -323,6 +323,25 @@ describe("limits", () => {
     const result = checkLinearizability(model, [...lost, impossible], { stepsMax });
     expect(result).toMatchObject({ verdict: "undecided", undecided: [{ limit: "stepsMax" }] });
     expect(calls).toBeLessThan(stepsMax / 2);
+  });
+
+  it("hold for all searches of an explanation together", () => {
+    const required = hard.filter((operation) => operation.outcome === "done");
+    let calls = 0;
+    const register = registerModel();
+    const model: typeof register = {
+      ...register,
+      step: (...given) => {
+        calls += 1;
+        return register.step(...given);
+      },
+    };
+    const limits = { stepsMax: 20_000, memoryBytesMax: 100_000_000 };
+    const part = { required, optional: [], smallest: false };
+    // The read could have returned each of 24 values, and each of them takes a search.
+    const { text } = explain(model, "", part, limits, 20_000);
+    expect(calls).toBeLessThan(21_000);
+    expect(text).toContain("A limit ended the search for what it could have returned instead.");
   });
 
   it("do not hide an illegal key behind an undecided one", () => {

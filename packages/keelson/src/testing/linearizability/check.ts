@@ -23,8 +23,8 @@ const STEPS_MAX_PER_KEY = 5_000_000;
 const STEPS_MAX = 50_000_000;
 const MEMORY_BYTES_MAX = 256 * 1024 * 1024;
 
-/** Steps for shrinking and explaining one illegal history. They take some seconds. */
-const SHRINK_STEPS_MAX = 10_000_000;
+/** Steps for shrinking one illegal history, and as many for explaining it. They take some seconds. */
+const EXPLAIN_STEPS_MAX = 5_000_000;
 
 /** Every key's operations have an order that explains them. */
 export interface LinearizableResult {
@@ -127,8 +127,8 @@ function illegal<State extends ModelState, Input, Output>(
   limits: SearchLimits,
   steps: number,
 ): IllegalResult<Input, Output> {
-  const part = new Shrinker(model, limits, SHRINK_STEPS_MAX).shrink(operations);
-  const explanation = explain(model, key, part, { ...limits, stepsMax: SHRINK_STEPS_MAX });
+  const part = new Shrinker(model, limits, EXPLAIN_STEPS_MAX).shrink(operations);
+  const explanation = explain(model, key, part, limits, EXPLAIN_STEPS_MAX);
   return {
     verdict: "illegal",
     key,

@@ -1,6 +1,7 @@
 import type { Model, ModelState } from "./model.ts";
 import type { DoneOperation, Operation } from "./operation.ts";
-import { Search, type SearchLimits } from "./search.ts";
+import { SearchBudget } from "./search-budget.ts";
+import type { SearchLimits } from "./search.ts";
 import { asUnknown, type IllegalPart } from "./shrink.ts";
 
 /** How many results an explanation lists before it says "or others". */
@@ -39,29 +40,31 @@ export interface Explanation<Input, Output> {
   readonly text: string;
 }
 
-/** Explains in words why no order is legal. */
+/** Explains in words why no order is legal. `stepsMax` limits all searches together, `limits` each of them. */
 export function explain<State extends ModelState, Input, Output>(
   model: Model<State, Input, Output>,
   key: string,
   part: IllegalPart<Input, Output>,
   limits: SearchLimits,
+  stepsMax: number,
 ): Explanation<Input, Output> {
+  const budget = new SearchBudget(limits, stepsMax);
   const failing = lastToReturn(model, part.required);
   const all: Operation<Input, Output>[] = [...part.required, ...part.optional];
   all.sort((a, b) => a.calledAt - b.calledAt);
   // Other operations may have seen the failing one's effect although its result doesn't fit. So keep it, with
   // an unknown outcome.
   const others = all.map((operation) => (operation === failing ? asUnknown(failing) : operation));
-  const { order } = new Search(model, others, limits, true).run();
+  const { order } = budget.run(model, others, true);
   const places = new Map(order.map((id, at) => [id, at + 1]));
   const operations = all.map((operation) => ({
     operation,
     label: label(model, operation),
     position: places.get(operation.id) ?? null,
   }));
-  const possible = possibleOutputs(model, all, failing, limits);
+  const possible = possibleOutputs(model, all, failing, budget);
   const text = sentences(model, key, part, operations, failing, possible).join("\n");
-  return { operations, failing, possible, text };
+  return { operations, failing, possible: possible.outputs, text };
 }
 
 /**
@@ -88,6 +91,13 @@ function label<State extends ModelState, Input, Output>(
   return `${call} → ${model.describeOutput(operation.input, operation.output)}`;
 }
 
+/** What the failing operation could have returned. */
+interface Possible {
+  readonly outputs: readonly string[];
+  /** False: there may be others, because there are many, or because a limit ended the search for them. */
+  readonly areAll: boolean;
+}
+
 /**
  * The results of the failing operation with which the part would be legal. First collect the states in which
  * the operation may be executed; then check the part with each result, because in a state that the search
@@ -97,8 +107,8 @@ function possibleOutputs<State extends ModelState, Input, Output>(
   model: Model<State, Input, Output>,
   all: readonly Operation<Input, Output>[],
   failing: DoneOperation<Input, Output>,
-  limits: SearchLimits,
-): string[] {
+  budget: SearchBudget,
+): Possible {
   // Several operations may have equal inputs, or the same object as input. So here the operation itself is
   // the input.
   const tagged = all.map((operation) => ({ ...operation, input: operation }));
@@ -107,15 +117,20 @@ function possibleOutputs<State extends ModelState, Input, Output>(
     if (met.size < STATES_MAX) met.add(answer);
     return false;
   });
-  new Search(collect, tagged, limits).run();
-  const possible: string[] = [];
+  let isCut = budget.run(collect, tagged).verdict === "undecided" || met.size === STATES_MAX;
+  const outputs: string[] = [];
   for (const answer of met) {
     const fixed = answering(model, failing, (other) => other === answer);
-    if (new Search(fixed, tagged, limits).run().verdict !== "linearizable") continue;
-    possible.push(answer);
-    if (possible.length > POSSIBLE_MAX) break;
+    const { verdict } = budget.run(fixed, tagged);
+    if (verdict === "undecided") isCut = true;
+    if (verdict !== "linearizable") continue;
+    if (outputs.length === POSSIBLE_MAX) {
+      isCut = true;
+      break;
+    }
+    outputs.push(answer);
   }
-  return possible;
+  return { outputs, areAll: !isCut };
 }
 
 /**
@@ -150,7 +165,7 @@ function sentences<State extends ModelState, Input, Output>(
   part: IllegalPart<Input, Output>,
   operations: readonly PartOperation<Input, Output>[],
   failing: DoneOperation<Input, Output>,
-  possible: readonly string[],
+  possible: Possible,
 ): string[] {
   const where = key === "" ? "" : ` on key ${JSON.stringify(key)}`;
   const count = operations.length === 1 ? "this operation" : `these ${operations.length} operations`;
@@ -204,13 +219,18 @@ export function inOrder<Input, Output>(
 function saw<State extends ModelState, Input, Output>(
   model: Model<State, Input, Output>,
   failing: DoneOperation<Input, Output>,
-  possible: readonly string[],
+  { outputs, areAll }: Possible,
 ): string {
   const got = model.describeOutput(failing.input, failing.output);
-  if (possible.length === 0) return `It returned ${got}, and nothing that it could have returned fits.`;
-  const shown = possible.slice(0, POSSIBLE_MAX).join(" or ");
-  const more = possible.length > POSSIBLE_MAX ? " or others" : "";
-  return `It returned ${got}; in any order that the times allow, it could only have returned ${shown}${more}.`;
+  if (outputs.length === 0) {
+    return areAll
+      ? `It returned ${got}, and nothing that it could have returned fits.`
+      : `It returned ${got}. A limit ended the search for what it could have returned instead.`;
+  }
+  const shown = outputs.join(" or ");
+  return areAll
+    ? `It returned ${got}; in any order that the times allow, it could only have returned ${shown}.`
+    : `It returned ${got}; it could have returned ${shown}, or others.`;
 }
 
 /** A time in milliseconds as text, rounded to three digits after the point. */

@@ -1,6 +1,7 @@
 import type { Model, ModelState } from "./model.ts";
 import type { DoneOperation, Operation, UnknownOperation } from "./operation.ts";
-import { Search, type SearchLimits } from "./search.ts";
+import { SearchBudget } from "./search-budget.ts";
+import type { SearchLimits } from "./search.ts";
 
 /** A part of a history that has no legal order. */
 export interface IllegalPart<Input, Output> {
@@ -25,15 +26,12 @@ export interface IllegalPart<Input, Output> {
  */
 export class Shrinker<State extends ModelState, Input, Output> {
   readonly #model: Model<State, Input, Output>;
-  readonly #limits: SearchLimits;
-  #stepsLeft: number;
-  #undecided = false;
+  readonly #budget: SearchBudget;
 
   /** `stepsMax` limits all searches together, `limits` each of them. */
   constructor(model: Model<State, Input, Output>, limits: SearchLimits, stepsMax: number) {
     this.#model = model;
-    this.#limits = limits;
-    this.#stepsLeft = stepsMax;
+    this.#budget = new SearchBudget(limits, stepsMax);
   }
 
   /** The operations must have no legal order. */
@@ -45,7 +43,7 @@ export class Shrinker<State extends ModelState, Input, Output> {
     const optional = prefix.filter((operation) => operation.outcome === "unknown");
     const relaxed = this.#relax(required, optional);
     const kept = this.#leaveOut(relaxed.required, relaxed.optional);
-    return { required: relaxed.required, optional: kept, smallest: !this.#undecided };
+    return { required: relaxed.required, optional: kept, smallest: !this.#budget.isExhausted };
   }
 
   /**
@@ -128,19 +126,11 @@ export class Shrinker<State extends ModelState, Input, Output> {
   }
 
   #isIllegal(operations: readonly Operation<Input, Output>[]): boolean {
-    return this.#verdict(operations) === "illegal";
+    return this.#budget.run(this.#model, operations).verdict === "illegal";
   }
 
   #isLegal(operations: readonly Operation<Input, Output>[]): boolean {
-    return this.#verdict(operations) === "linearizable";
-  }
-
-  #verdict(operations: readonly Operation<Input, Output>[]): string {
-    const stepsMax = Math.min(this.#limits.stepsMax, this.#stepsLeft);
-    const { verdict, steps } = new Search(this.#model, operations, { ...this.#limits, stepsMax }).run();
-    this.#stepsLeft = Math.max(0, this.#stepsLeft - steps);
-    this.#undecided ||= verdict === "undecided";
-    return verdict;
+    return this.#budget.run(this.#model, operations).verdict === "linearizable";
   }
 }
 
