@@ -221,7 +221,9 @@ async function runMany(options: {
   return failures.length === 0 && sums.runs > 0 ? 0 : 1;
 }
 
-/** Runs seeds in one thread after another: an error that nothing catches ends a thread, and fails its seed. */
+/**
+ * Runs seeds in one thread after another: an error that nothing catches ends a thread, and fails its seed.
+ */
 async function work(
   task: Task,
   take: () => number | null,

@@ -50,6 +50,7 @@ function start({ startAt = 0, mode = "", within = [] }: StartOptions = {}): {
   const [program, ...args] = [
     ...within,
     process.execPath,
+    "--conditions=source",
     "--disable-warning=ExperimentalWarning",
     "--input-type=module",
     "-e",

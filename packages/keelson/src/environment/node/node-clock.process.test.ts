@@ -31,7 +31,7 @@ const PROGRAM = `
 `;
 
 it("goes on while its process is stopped, and fires each overdue timer once, after that", async () => {
-  const child = spawn(process.execPath, ["--input-type=module", "-e", PROGRAM], {
+  const child = spawn(process.execPath, ["--conditions=source", "--input-type=module", "-e", PROGRAM], {
     stdio: ["ignore", "pipe", "inherit"],
   });
   onTestFinished(() => {

@@ -21,7 +21,7 @@ describe("a process whose node has ended", () => {
       const options = { timeout: LIMIT_MS };
       const { stdout } = await promisify(execFile)(
         process.execPath,
-        [PROGRAM, join(directory, "log"), ending],
+        ["--conditions=source", PROGRAM, join(directory, "log"), ending],
         options,
       );
       expect(stdout).toBe(output);

@@ -23,6 +23,8 @@ afterEach(async () => {
   await rm(directory, { recursive: true });
 });
 
+const OPTIONS = ["--conditions=source", "--disable-warning=ExperimentalWarning"];
+
 interface Writer {
   readonly child: ChildProcess;
   /** What it has printed so far. */
@@ -31,7 +33,7 @@ interface Writer {
 
 /** Starts the program in a PID namespace of its own, where it sees no other process. */
 function start(): Writer {
-  const command = [process.execPath, "--disable-warning=ExperimentalWarning", PROGRAM, directory];
+  const command = [process.execPath, ...OPTIONS, PROGRAM, directory];
   const [program = "", ...args] = [...pidNamespace(), ...command];
   const child = spawn(program, args, { stdio: ["ignore", "pipe", "inherit"] });
   children.push(child);

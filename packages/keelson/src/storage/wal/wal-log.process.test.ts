@@ -30,7 +30,7 @@ const WRITER = `
 
 it("the WAL holds every acknowledged write after each of several kills", async () => {
   const directory = await mkdtemp(path.join(tmpdir(), "keelson-wal-"));
-  const options = ["--disable-warning=ExperimentalWarning", "--input-type=module"];
+  const options = ["--conditions=source", "--disable-warning=ExperimentalWarning", "--input-type=module"];
   let acknowledged = 0;
   for (let round = 0; round < 5; round++) {
     const child = spawn(process.execPath, [...options, "-e", WRITER, directory], {

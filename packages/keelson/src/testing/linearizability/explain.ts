@@ -40,7 +40,9 @@ export interface Explanation<Input, Output> {
   readonly text: string;
 }
 
-/** Explains in words why no order is legal. `stepsMax` limits all searches together, `limits` each of them. */
+/**
+ * Explains in words why no order is legal. `stepsMax` limits all searches together, `limits` each of them.
+ */
 export function explain<State extends ModelState, Input, Output>(
   model: Model<State, Input, Output>,
   key: string,
