@@ -126,13 +126,14 @@ export interface SnapshotReader {
  *
  * - *Durable.* `SnapshotDraft.finish` and `IncomingSnapshot.finish` resolve when the file and its name are
  *   durable. The node compacts its log only after that.
- * - *Atomic.* A crash before that leaves the former newest snapshot as it was.
+ * - *Atomic.* After a crash before `finish` resolved, the newest snapshot is either the former one,
+ *   unchanged, or the new one, complete.
  * - *Concurrency.* One snapshot is received at a time. Apart from that, drafts, an incoming snapshot and
  *   readers may be in use at once.
- * - *Errors.* A failed write spoils the snapshot that it was for and nothing else, unlike in a `LogStore`: no
- *   other file is affected, and a snapshot is used only after it was written, synced and renamed. Failed file
- *   operations reject as the file system reported them. All methods but `open` and `close` throw
- *   `ClosedError` unless the store is open.
+ * - *Errors.* A failed write spoils the snapshot that it was for and nothing else: no other file is affected,
+ *   and a snapshot is used only after it was written, synced and renamed. (A `LogStore` takes no more writes
+ *   after one that failed.) Except in `open`, failed file operations reject as the file system reported them.
+ *   All methods but `open`, `logTo` and `close` throw `ClosedError` unless the store is open.
  */
 export interface SnapshotStore {
   /**

@@ -1,6 +1,6 @@
-// Every open public call of a node, by kind. Whatever a call waits for (an entry, a read index, another node,
-// a disk, the state machine), it is begun here, and the end of the node ends it here, so no call is left
-// without an outcome.
+// Every open public call of a node. A call is begun here whatever it waits for (an entry, a read index,
+// another node, a disk, the state machine). When the node ends, all open calls are ended here, so none is
+// left without an outcome.
 import type { Environment } from "../../environment/environment.ts";
 import { AbortedError, InvalidOptionError, type Outcome, type RaftError } from "../../errors.ts";
 import { Call, type CallEndings, type CallOptions } from "./call.ts";

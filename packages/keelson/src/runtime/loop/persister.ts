@@ -36,7 +36,7 @@ export interface PersisterHost {
   failed(failure: Failure): void;
 }
 
-/** Writes batches to the log store, and reports each once it and all earlier ones are durable. */
+/** Writes batches to the log store, and reports each one when it and all earlier ones are durable. */
 export class Persister {
   readonly #store: LogStore;
   readonly #watchdog: StorageWatchdog;

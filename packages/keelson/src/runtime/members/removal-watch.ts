@@ -19,7 +19,10 @@ export interface RemovalWatchParts {
   readonly core: RaftNode;
   readonly memberships: MembershipHistory;
   readonly environment: Environment;
-  /** Called once, when this node first learns that it was removed. */
+  /**
+   * Called when this node first learns that it was removed, to report it; once in the life of the process. It
+   * isn't called again when a member's word turns out to be wrong and another says the same later.
+   */
   readonly onRemoved: (evidence: RemovalEvidence) => void;
   /** Ends the calls that wait for a leader. Called whenever this node learns that it was removed. */
   readonly refuseCalls: () => void;

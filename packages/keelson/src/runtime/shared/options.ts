@@ -114,7 +114,10 @@ export type Given<T> = { readonly [Name in keyof T]?: T[Name] | undefined };
 
 /** Where snapshots are kept, and when they are taken. */
 export interface SnapshotOptions extends Given<SnapshotPolicy> {
-  /** Default: files in `snapshots` below the option `data`. */
+  /**
+   * Where snapshots are kept. Default: files in the directory `snapshots` in the directory that
+   * `RaftOptions.data` names. One of the two must be given.
+   */
   readonly store?: SnapshotStore | undefined;
 }
 

@@ -122,7 +122,8 @@ function watchedReader(reader: SnapshotReader, run: Run): SnapshotReader {
 }
 
 /**
- * Watches each step to the next chunk. The time that the reader of the chunks takes in between isn't watched.
+ * Watches how long the store takes for each chunk. How long the caller takes between two chunks isn't
+ * watched: a slow caller is no fault of the store.
  */
 async function* watchedChunks(
   what: string,

@@ -1,4 +1,7 @@
-/** Estimated overhead of an entry of a map with a short string as its key. */
+// What a search for a legal order has visited. Its size is estimated, because the search ends at a limit of
+// memory: the constants are roughly what V8 takes.
+
+/** An entry of a `Map`, or an array in it, without the characters of its key and the numbers in the array. */
 const ENTRY_BYTES = 100;
 const NUMBER_BYTES = 8;
 const CHARACTER_BYTES = 2;

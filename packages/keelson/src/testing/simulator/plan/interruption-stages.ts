@@ -172,9 +172,10 @@ const RIVALS: readonly ChangeKind[] = ["learn", "learn", "learn", "remove", "add
 
 /**
  * A leader is cut off alone with writes and a change of members under way, and mostly doesn't notice.
- * Meanwhile the others agree on other writes, other changes, and snapshots of them. Then it hears its
- * successor before the others hear it, so that one message tells it that it was replaced, what stands at the
- * places of its entries, and that this is committed (Z6, K4, S13).
+ * Meanwhile the others elect a successor, and agree on other writes, other changes, and snapshots of them.
+ * Then the old leader can hear its successor, while nobody can hear the old leader yet. So one message tells
+ * it that it was replaced, which entries stand in the place of its own, and that they are committed. Its
+ * calls, and its change, must end with the right outcome (pitfalls Z6, K4 and S13).
  */
 export function supersededLeaderStage(plan: Plan, chance: Chance): Plan {
   const staged = cluster(plan, chance.pick([3, 3, 5]), chance, 3);

@@ -49,7 +49,10 @@ export interface Combination {
   readonly workloads: readonly Workload[];
 }
 
-/** Replaces the plan in the seeds that are steered. */
+/**
+ * The plan of a seed. If the seed is steered, it is a plan with one of the combinations, the next in turn,
+ * instead of `plan`.
+ */
 export function withPairs(plan: Plan): Plan {
   if (!isSteered(plan.seed)) return plan;
   const all = combinations();

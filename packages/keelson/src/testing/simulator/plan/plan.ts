@@ -103,7 +103,11 @@ export interface Plan {
   readonly restsBeforeWriting: boolean;
   /** At the end of the run all nodes are restarted, and must hold the same as before. */
   readonly restartsAtEnd: boolean;
-  /** How long there are faults. Then the run heals. */
+  /**
+   * How long there are faults, in milliseconds from the start of the clients. Then the run heals: no fault
+   * goes on or begins, links work, and stopped nodes are started. What is checked after that may expect a
+   * cluster that recovers.
+   */
   readonly faultyMs: number;
   /** In order of time. */
   readonly faults: readonly Fault[];
