@@ -104,7 +104,8 @@ export interface LogBase {
  *   its cause. The store must not try again: after a failed sync the operating system may drop the data and
  *   still report the next sync as done, so data would be acknowledged that is lost (D2). The node must stop;
  *   opening the store again finds out what is on disk.
- * - *Not open.* Every method but `open` and `close` rejects with `ClosedError`.
+ * - *Not open.* Every method but `open`, `logTo` and `close` rejects with `ClosedError`; `bytesBetween`
+ *   throws it.
  */
 export interface LogStore {
   /**

@@ -228,8 +228,8 @@ export class Driver {
   }
 
   /**
-   * Begins a leadership transfer to this node; `to` null: the core chooses one. Returns the target, or why
-   * the core refused; null: the node stopped.
+   * Begins a leadership transfer to `to`; null: the core chooses the target. Returns the target, or why the
+   * core refused; null: the node stopped.
    */
   transferLeadership(to: NodeId | null): { readonly to: NodeId } | TransferRefusal | null {
     return this.#feedCore(() => this.#core.transferLeadership(to, this.#environment.now()));

@@ -22,7 +22,7 @@ interface PendingBatch {
   readonly persistId: number;
   /** Messages that assert what this batch, or an earlier one, writes. */
   readonly messagesAfterPersist: readonly AddressedMessage[];
-  /** Whether this batch's own write has ended. Earlier batches may still be in flight. */
+  /** Whether this batch's own write has ended. */
   durable: boolean;
 }
 
@@ -30,7 +30,7 @@ interface PendingBatch {
 export interface PersisterHost {
   /** This batch and all earlier ones are durable. Called once for each batch, in order. */
   persisted(persistId: number, messagesAfterPersist: readonly AddressedMessage[]): void;
-  /** A write is durable, `ms` milliseconds after it was given to the store. Earlier ones may be in flight. */
+  /** A write is durable, `ms` milliseconds after it was given to the store. */
   written(write: LogWrite, ms: number): void;
   /** A write to the log has failed, with this failure. The driver stops the node. */
   failed(failure: Failure): void;
@@ -107,7 +107,10 @@ export class Persister {
     this.#reportDurable();
   }
 
-  /** Reports the leading batches that are durable. A later one waits, even if its own write has ended. */
+  /**
+   * Reports the leading batches that are durable. A later one waits: a `LogStore` promises to end its writes
+   * in their order, but a mistake there must not become a vote or an acknowledgement that a crash takes back.
+   */
   #reportDurable(): void {
     while (!this.#stopped && this.#pendingBatches[0]?.durable === true) {
       const batch = this.#pendingBatches.shift();

@@ -20,8 +20,8 @@ export interface RemovalWatchParts {
   readonly memberships: MembershipHistory;
   readonly environment: Environment;
   /**
-   * Called when this node first learns that it was removed, to report it; once in the life of the process. It
-   * isn't called again when a member's word turns out to be wrong and another says the same later.
+   * Called when this node first learns that it was removed, to report it; once for each time the node is
+   * opened. It isn't called again when a member's word turns out to be wrong and another says the same later.
    */
   readonly onRemoved: (evidence: RemovalEvidence) => void;
   /** Ends the calls that wait for a leader. Called whenever this node learns that it was removed. */
