@@ -105,8 +105,8 @@ export interface Plan {
   readonly restartsAtEnd: boolean;
   /**
    * How long there are faults, in milliseconds from the start of the clients. Then the run heals: no fault
-   * goes on or begins, links work, and stopped nodes are started; what was destroyed or damaged stays so. What
-   * is checked after that may expect a cluster that recovers.
+   * goes on or begins, links work, and stopped nodes are started; what was destroyed or damaged stays so.
+   * What is checked after that may expect a cluster that recovers.
    */
   readonly faultyMs: number;
   /** In order of time. */
