@@ -126,19 +126,9 @@ export function composeNode<Command, Result>(
     planned === null ? null : new ClusterFormation({ ...base, log: logs("membership"), planned, bootstrap });
   const noLeaderError = (): NotLeaderError => noLeaderErrorOf(memberships, formation);
   const streams = streamsOf(base, loop);
-  const removal = new RemovalWatch({
-    ...base,
-    onRemoved: (evidence) => {
-      streams.changes.push({ type: "removed", ...evidence });
-      logs("membership")("warn", removalText(core.id, evidence), { ...evidence });
-    },
-    refuseCalls: () => {
-      members.forwarder.removed();
-      reads.readQueue.refuse(() => new RemovedError(core.id), core.commitIndex);
-    },
-  });
+  const removal = new RemovalWatch(base);
   const members = membersOf(base, loop, removal, noLeaderError);
-  const writes = writesOf(base, loop, members);
+  const writes = writesOf(base, loop, members, removal);
   const reads = readsOf(base, loop, removal, noLeaderError);
   const snapshots = snapshotsOf(base, loop, bootstrap, ({ index }) => {
     writes.pendingProposals.settleInstalled(index);
@@ -148,7 +138,7 @@ export function composeNode<Command, Result>(
   const detector = new ChangeDetector(core, memberships, removal);
   const parts = {
     ...{ ...loop, ...members, ...writes, ...reads, ...streams },
-    ...{ bootstrap, formation, snapshots, detector },
+    ...{ bootstrap, formation, snapshots, detector, removal },
   };
   const electionLog = new ElectionLog({ ...base, log: logs("election") });
   const events = new NodeEvents({
@@ -158,6 +148,16 @@ export function composeNode<Command, Result>(
     electionLog,
     log: logs("membership"),
     diagnostics: base.diagnostics,
+  });
+  removal.attach({
+    removed: (evidence) => {
+      streams.changes.push({ type: "removed", ...evidence });
+      logs("membership")("warn", removalText(core.id, evidence), { ...evidence });
+    },
+    refuseCalls: () => {
+      members.forwarder.removed();
+      reads.readQueue.refuse(() => new RemovedError(core.id), core.commitIndex);
+    },
   });
   loop.driver.attach(events);
   loop.applier.attach(events);
@@ -295,7 +295,6 @@ interface Members {
   readonly membershipCalls: MembershipCalls;
   readonly maintenance: LeaderMaintenance;
   readonly lostEntries: LostEntries;
-  readonly removal: RemovalWatch;
   readonly updatePeers: () => void;
 }
 
@@ -363,7 +362,7 @@ function membersOf<Command, Result>(
   };
   return {
     ...{ peers, directory, membershipChanges, transfers, forwarder, membershipCalls, maintenance },
-    ...{ lostEntries, removal, updatePeers },
+    ...{ lostEntries, updatePeers },
   };
 }
 
@@ -391,7 +390,8 @@ interface Writes<Command, Result> {
 function writesOf<Command, Result>(
   base: Base<Command, Result>,
   { driver, sessions, results, logClock }: Loop<Command, Result>,
-  { directory, forwarder, membershipChanges, removal, transfers }: Members,
+  { directory, forwarder, membershipChanges, transfers }: Members,
+  removal: RemovalWatch,
 ): Writes<Command, Result> {
   const { core, environment, calls, send, status, retryDelays, settings } = base;
   const { limits, timings } = settings;

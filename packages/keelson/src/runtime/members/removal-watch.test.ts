@@ -179,4 +179,22 @@ describe("a node that is removed", () => {
     leader.transport.host?.onRefused?.(other.id, removalReason(leader.id));
     expect(leader.raft.removed).toBe(false);
   });
+
+  it("reports its removal also after another node said so in error", async () => {
+    const { cluster, leader, leaving, other } = await three();
+    const changes = changesOf(leaving);
+    for (let times = 0; times < 2; times++) {
+      leaving.transport.host?.onRefused?.(other.id, removalReason(leaving.id));
+      await cluster.until(() => !leaving.raft.removed, "a heartbeat", 500);
+    }
+    await remove(cluster, leader, leaving.id);
+    await cluster.until(() => leaving.raft.removed, "the removed node to know it", 1000);
+    leaving.transport.host?.onRefused?.(other.id, removalReason(leaving.id));
+    await cluster.advance(0);
+    const index = leader.raft.metrics().lastIndex;
+    expect(removals(changes)).toEqual([
+      { type: "removed", index: null, toldBy: other.id },
+      { type: "removed", index, toldBy: null },
+    ]);
+  });
 });

@@ -1,5 +1,6 @@
 // Notices that this node was removed from its cluster. Nobody answers a removed node any more, so without
 // this its calls would wait in vain until their time limit.
+import { assert } from "../../core/assert.ts";
 import type { RaftNode } from "../../core/node.ts";
 import type { LogIndex, NodeId } from "../../core/position.ts";
 import type { Environment } from "../../environment/environment.ts";
@@ -19,13 +20,17 @@ export interface RemovalWatchParts {
   readonly core: RaftNode;
   readonly memberships: MembershipHistory;
   readonly environment: Environment;
+}
+
+/** What the watch tells the rest of the node. */
+export interface RemovalHost {
   /**
-   * Called when this node first learns that it was removed, to report it; once for each time the node is
-   * opened. It isn't called again when a member's word turns out to be wrong and another says the same later.
+   * This node learned that it was removed. Called at most once for what members say, however often that turns
+   * out to be wrong, and once when the node's log shows it.
    */
-  readonly onRemoved: (evidence: RemovalEvidence) => void;
+  removed(evidence: RemovalEvidence): void;
   /** Ends the calls that wait for a leader. Called whenever this node learns that it was removed. */
-  readonly refuseCalls: () => void;
+  refuseCalls(): void;
 }
 
 /**
@@ -53,10 +58,18 @@ export class RemovalWatch implements RemovalStatus {
   #index: LogIndex | null = null;
   /** The last member that said that this node was removed, and when, in ms; null: none did. */
   #told: { readonly by: NodeId; readonly at: number } | null = null;
-  #isReported = false;
+  /** Whether the word of a member was reported. */
+  #isWordReported = false;
+  /** Set once, by `attach`. */
+  #attachedHost: RemovalHost | null = null;
 
   constructor(parts: RemovalWatchParts) {
     this.#parts = parts;
+  }
+
+  /** Called once, before the first input to the core. */
+  attach(host: RemovalHost): void {
+    this.#attachedHost = host;
   }
 
   /** Whether this node was removed, as far as it knows. */
@@ -95,22 +108,25 @@ export class RemovalWatch implements RemovalStatus {
     const { members, removed = [] } = committed.membership;
     if (members.has(core.id) || !removed.includes(core.id)) return;
     this.#index = committed.index;
-    this.#report();
+    this.#host.removed({ index: this.#index, toldBy: null });
+    this.#host.refuseCalls();
   }
 
   /** The member `by` refused this node's connection, because this node was removed. */
   told(by: NodeId): void {
+    if (this.#index !== null) return;
     this.#told = { by, at: this.#parts.environment.now() };
-    this.#report();
+    // A leader knows better.
+    if (!this.isRemoved) return;
+    if (!this.#isWordReported) {
+      this.#isWordReported = true;
+      this.#host.removed({ index: null, toldBy: by });
+    }
+    this.#host.refuseCalls();
   }
 
-  #report(): void {
-    const { evidence } = this;
-    if (evidence === null) return;
-    if (!this.#isReported) {
-      this.#isReported = true;
-      this.#parts.onRemoved(evidence);
-    }
-    this.#parts.refuseCalls();
+  get #host(): RemovalHost {
+    assert(this.#attachedHost !== null, "the host is attached before the first input");
+    return this.#attachedHost;
   }
 }

@@ -13,7 +13,10 @@ export type RaftChange =
   | { readonly type: "leader"; readonly leader: NodeId | null; readonly term: Term }
   | { readonly type: "membership"; readonly index: LogIndex; readonly config: ClusterConfig }
   | {
-      /** This node was removed from its cluster. Reported once. */
+      /**
+       * This node was removed from its cluster. Reported once when a member says so, and once when this node's
+       * own log shows it.
+       */
       readonly type: "removed";
       /** The committed entry that removed it; null: this node's log doesn't show it. */
       readonly index: LogIndex | null;
