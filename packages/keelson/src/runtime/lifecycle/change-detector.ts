@@ -8,6 +8,8 @@ import type { RaftChange } from "../streams/index.ts";
 export interface CoreChange {
   /** This node led, and no longer leads in that term. */
   readonly leadershipEnded: boolean;
+  /** The role, the term or the leader changed. */
+  readonly leadershipChanged: boolean;
   readonly roleChanged: boolean;
   /** The leader changed, or the same node leads in a later term, or its leader became unknown. */
   readonly leaderChanged: boolean;
@@ -30,6 +32,7 @@ interface Seen {
 /** Returned by `detect` when nothing changed. */
 export const NO_CHANGE: CoreChange = {
   leadershipEnded: false,
+  leadershipChanged: false,
   roleChanged: false,
   leaderChanged: false,
   membershipChanged: false,
@@ -82,6 +85,7 @@ export class ChangeDetector {
     const roleChanged = role !== before.role;
     return {
       leadershipEnded: before.role === "leader" && (role !== "leader" || term !== before.term),
+      leadershipChanged: roleChanged || term !== before.term || leader !== before.leader,
       roleChanged,
       leaderChanged: leader !== before.leader || (leader !== null && term !== before.term),
       membershipChanged: membership !== before.membership,

@@ -30,7 +30,7 @@ function follow<T>(name: string): T[] {
   return seen;
 }
 
-/** Opens two nodes in this process, writes one command through each, and closes them. */
+/** Opens two nodes in this process, writes one command through each, takes b its vote, and closes them. */
 async function twoNodes(): Promise<void> {
   const network = memoryNetwork();
   const members = { a: "a:1", b: "b:1" };
@@ -43,6 +43,7 @@ async function twoNodes(): Promise<void> {
     ),
   );
   for (const node of nodes) expect(await node.write(SECRET)).toBe(SECRET.length);
+  await nodes[0]?.changeMembership({ demote: ["b"] });
   await Promise.all(nodes.map((node) => node.close()));
 }
 
@@ -61,6 +62,10 @@ describe("the diagnostics channels", () => {
     expect(events.map(({ text }) => text)).toContain(
       `${String(leader?.id)} leads in term ${String(leader?.term)}`,
     );
+    for (const id of ["a", "b"]) {
+      const texts = elections.filter((change) => change.id === id).map(({ text }) => text);
+      expect(texts.filter((text, at) => text === texts[at - 1])).toEqual([]);
+    }
     const vote = messages.find(({ type, direction }) => type === "request-vote" && direction === "sent");
     expect(vote?.text).toMatch(/^sent to [ab]: request-vote term=\d+ last=1@1/);
     expect(

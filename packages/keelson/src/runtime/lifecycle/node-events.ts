@@ -140,8 +140,10 @@ export class NodeEvents<Command, Result> implements DriverHost, ApplierHost<Resu
     const { core, memberships, changes, directory, diagnostics, electionLog, updatePeers } = this.#parts;
     const { roleChanged, leaderChanged, membershipChanged, removedMembersChanged } = change;
     const { role, term, leader } = core;
-    electionLog.changed();
-    diagnostics.leadershipChanged(core);
+    if (change.leadershipChanged) {
+      electionLog.changed();
+      diagnostics.leadershipChanged(core);
+    }
     if (roleChanged) changes.push({ type: "role", role, term });
     if (leaderChanged) changes.push({ type: "leader", leader, term });
     if (membershipChanged) directory.forgetUnknownSenders();
