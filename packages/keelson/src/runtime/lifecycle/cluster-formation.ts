@@ -20,6 +20,7 @@
  * The limit: if all disks but those of members that never heard of an election are lost, nobody is left to
  * object.
  */
+import type { ComponentLog } from "../../log-event.ts";
 import type { Environment, Timer } from "../../environment/environment.ts";
 import { beganWith } from "../../codec/cluster-id.ts";
 import type { RaftNode } from "../../core/node.ts";
@@ -30,7 +31,6 @@ import type { MembershipHistory } from "../members/index.ts";
 import { reasonOf } from "../shared/index.ts";
 import type { ClusterBootstrap } from "./cluster-bootstrap.ts";
 import type { PlannedCluster } from "./first-membership.ts";
-import type { NodeLog } from "./node-log.ts";
 
 const VOTED =
   "this node has voted in an election of the cluster, and waits for the members that it elected. If their disks are " +
@@ -61,7 +61,7 @@ export interface ClusterFormationParts {
   readonly environment: Environment;
   readonly transport: Transport;
   readonly bootstrap: ClusterBootstrap;
-  readonly log: NodeLog;
+  readonly log: ComponentLog;
 }
 
 const SILENCE: InquiryAnswer = { type: "silence" };

@@ -3,7 +3,7 @@
 // Driver and applier report to parts that use them in turn. `NodeEvents` stands for these parts: it is made
 // when all of them exist, and attached to driver and applier once. `NodeStatus` is made first, because every
 // part reports failures to it. `NodeLifecycle`, which reacts to them, is made last.
-import type { LogFields } from "../../log-event.ts";
+import type { ComponentLog, LogFields } from "../../log-event.ts";
 import type { RuntimeMessage } from "../../codec/frame-runtime-message.ts";
 import { EntryKind } from "../../codec/record.ts";
 import { encodeSessionTime } from "../../codec/session-entry.ts";
@@ -51,7 +51,7 @@ import { NodeDiagnostics } from "./node-diagnostics.ts";
 import { NodeEvents } from "./node-events.ts";
 import { NodeLifecycle } from "./node-lifecycle.ts";
 import { ElectionLog } from "./election-log.ts";
-import type { NodeLog, NodeLogs } from "./node-log.ts";
+import type { NodeLogs } from "./node-log.ts";
 import { metricsOf, probedStateOf, type ProbedState } from "./node-metrics.ts";
 import type { GroupParts, ProcessParts } from "./node-parts.ts";
 import type { NodeStatus } from "./node-status.ts";
@@ -91,7 +91,7 @@ interface Base<Command, Result> extends ProcessParts, GroupParts<Command, Result
   readonly status: NodeStatus;
   readonly logs: NodeLogs;
   /** The log of the component "node". */
-  readonly log: NodeLog;
+  readonly log: ComponentLog;
   readonly warn: (text: string, fields?: LogFields) => void;
   readonly failed: (failure: Failure) => void;
   readonly diagnostics: NodeDiagnostics;

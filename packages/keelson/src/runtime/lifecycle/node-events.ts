@@ -4,6 +4,7 @@
 // The driver and the applier report to this class, and it passes each event on to the parts concerned, in a
 // fixed order. So no part passes an event to another one directly. The class is made after all the parts that
 // it calls, and attached to driver and applier once, before the first input.
+import type { ComponentLog } from "../../log-event.ts";
 import type { RuntimeMessage } from "../../codec/frame-runtime-message.ts";
 import type { ReadAction } from "../../core/action.ts";
 import { describeConfig } from "../../core/trace.ts";
@@ -30,7 +31,6 @@ import { membershipChange, NO_CHANGE, type ChangeDetector, type CoreChange } fro
 import type { ClusterBootstrap } from "./cluster-bootstrap.ts";
 import type { ElectionLog } from "./election-log.ts";
 import type { NodeDiagnostics } from "./node-diagnostics.ts";
-import type { NodeLog } from "./node-log.ts";
 
 /** The parts that events are passed on to. */
 export interface NodeEventsParts<Command, Result> {
@@ -55,7 +55,7 @@ export interface NodeEventsParts<Command, Result> {
   readonly electionLog: ElectionLog;
   readonly diagnostics: NodeDiagnostics;
   /** The log of the component "membership". */
-  readonly log: NodeLog;
+  readonly log: ComponentLog;
   readonly committed: CommittedStream<Command>;
   /** Tells the transport the nodes that this one may have to talk to. */
   readonly updatePeers: () => void;

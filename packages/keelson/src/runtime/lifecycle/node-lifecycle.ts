@@ -3,14 +3,14 @@
 // Either way it happens in the same steps: every open call gets its outcome and every stream its end (`end`);
 // then what the node holds is closed, as far as that can be done in time (`release`); then `stopped`
 // resolves.
+import type { ComponentLog } from "../../log-event.ts";
 import { ClosedError, type Outcome, type RaftError } from "../../errors.ts";
 import { errorOf, reasonOf, type Failure } from "../shared/index.ts";
-import type { NodeLog } from "./node-log.ts";
 import type { NodeStatus } from "./node-status.ts";
 
 export interface NodeLifecycleParts {
   readonly status: NodeStatus;
-  readonly log: NodeLog;
+  readonly log: ComponentLog;
   /**
    * Hands leadership over before the node closes; resolves when another node leads, or when the time for that
    * is over. null: not needed.

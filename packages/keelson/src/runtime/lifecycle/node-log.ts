@@ -4,11 +4,11 @@ import type { Diagnostics } from "../../environment/environment.ts";
 import { DIAGNOSTICS_CHANNELS } from "./node-diagnostics.ts";
 import type { RaftOptions } from "../shared/index.ts";
 
-/** The logs of a node's parts: each makes events of one component. */
+/**
+ * The logs of a node's parts: each makes events of one component. None throws, whatever the program's logger
+ * does.
+ */
 export type NodeLogs = (component: LogComponent) => ComponentLog;
-
-/** The log of one part of a node. It never throws, whatever the program's logger does. */
-export type NodeLog = ComponentLog;
 
 /** The logs of one node. All of its parts, stores and transport included, log through one of these. */
 export function nodeLogs<Command, Result>(

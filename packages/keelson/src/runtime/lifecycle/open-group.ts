@@ -44,12 +44,12 @@ export async function openGroup<Command, Result>(
   const stateMachine = watchedStateMachine(options.stateMachine, stallWatch);
   const snapshotStore =
     givenSnapshotStore === null ? null : new WatchedSnapshotStore(givenSnapshotStore, stallWatch);
+  store.logTo?.(logs("storage"));
+  snapshotStore?.logTo(logs("snapshot"));
   // The log first: its lock and its node id show whether these are this node's directories at all.
   // `clusterId` is null here, so that the store doesn't compare: it holds the id of its cluster, and the
   // option `clusterId` is only a name. `refuseForeign` checks below that the id was made under that name. An
   // opening that makes no progress is reported and not given up: reading back a long log may take any time.
-  store.logTo?.(logs("storage"));
-  snapshotStore?.logTo(logs("snapshot"));
   const found = await stallWatch.monitor("log", "opening it", () =>
     store.open({ nodeId: settings.id, clusterId: null }, environment),
   );

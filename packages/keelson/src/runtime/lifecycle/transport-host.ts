@@ -1,3 +1,4 @@
+import type { ComponentLog } from "../../log-event.ts";
 import { saysRemoved } from "../../transport/handshake.ts";
 import type { TransportHost, TransportMessage } from "../../transport/transport.ts";
 import type { Driver } from "../loop/index.ts";
@@ -5,7 +6,6 @@ import type { KnownPeers, LostEntries, MemberDirectory, RemovalWatch } from "../
 import type { ClusterBootstrap } from "./cluster-bootstrap.ts";
 import { refusalOfCreation, type ClusterFormation } from "./cluster-formation.ts";
 import type { NodeDiagnostics } from "./node-diagnostics.ts";
-import type { NodeLog } from "./node-log.ts";
 import type { GroupParts, ProcessParts } from "./node-parts.ts";
 import type { NodeStatus } from "./node-status.ts";
 
@@ -22,7 +22,7 @@ export interface TransportHostParts {
   readonly driver: Driver;
   /** Tells the transport the nodes that this one may have to talk to. */
   readonly updatePeers: () => void;
-  readonly log: NodeLog;
+  readonly log: ComponentLog;
 }
 
 /**

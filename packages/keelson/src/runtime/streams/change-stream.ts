@@ -14,8 +14,8 @@ export type RaftChange =
   | { readonly type: "membership"; readonly index: LogIndex; readonly config: ClusterConfig }
   | {
       /**
-       * This node was removed from its cluster. Reported once when a member says so, and once when this node's
-       * own log shows it.
+       * This node was removed from its cluster. Reported once when a member says so, and once when this
+       * node's own log shows it.
        */
       readonly type: "removed";
       /** The committed entry that removed it; null: this node's log doesn't show it. */
