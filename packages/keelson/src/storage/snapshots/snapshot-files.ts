@@ -1,6 +1,6 @@
 import type { ComponentLog } from "../../log-event.ts";
 import { adviceFor } from "../file-advice.ts";
-import { toHex } from "../../codec/hex.ts";
+import { randomId } from "../random-id.ts";
 import { assert } from "../../core/assert.ts";
 import type { Environment, FileHandle, FileLock, FileSystem } from "../../environment/environment.ts";
 import { SimulatedFiles } from "../../environment/simulated/simulated-files.ts";
@@ -38,7 +38,6 @@ import type {
  */
 
 const ID_PATTERN = /^[0-9a-f]{32}$/;
-const ID_BYTES = 16;
 
 /**
  * Snapshots as files in `directory`. The directory is created if it isn't there, and locked while the store
@@ -347,12 +346,6 @@ async function keptBytes(file: SnapshotFile): Promise<number> {
     await handle.close().catch(() => undefined);
     throw error;
   }
-}
-
-/** 128 random bits as hexadecimal digits. */
-function randomId(random: () => number): string {
-  const bytes = Uint8Array.from({ length: ID_BYTES }, () => Math.floor(random() * 256));
-  return toHex(bytes);
 }
 
 function isMissing(error: unknown): boolean {

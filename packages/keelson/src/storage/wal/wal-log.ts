@@ -1,4 +1,3 @@
-import { toHex } from "../../codec/hex.ts";
 import type { ComponentLog } from "../../log-event.ts";
 import type { LogIndex, NodeId } from "../../core/position.ts";
 import type { Environment, FileLock, FileSystem } from "../../environment/environment.ts";
@@ -15,6 +14,7 @@ import type { LogBase, LogIdentity, LogStore, LogWrite, StoredLog } from "../log
 import { EntryIndex } from "./entry-index.ts";
 import { adviceFor } from "../file-advice.ts";
 import { asError } from "./file-error.ts";
+import { randomId } from "../random-id.ts";
 import { SECTOR_BYTES } from "./batch-format.ts";
 import { Recovery, type Recovered } from "./recovery.ts";
 import { summaryOf } from "./segment-header.ts";
@@ -265,12 +265,4 @@ export class WalLog implements LogStore {
     await this.setClusterId(clusterId);
     return { ...stored, clusterId };
   }
-}
-
-const ID_BYTES = 16;
-
-/** 128 random bits as hexadecimal digits. */
-function randomId(random: () => number): string {
-  const bytes = Uint8Array.from({ length: ID_BYTES }, () => Math.floor(random() * 256));
-  return toHex(bytes);
 }
