@@ -46,7 +46,9 @@ function entry(folder: string, contents: string): Pick<BuildOptions, "stdin"> {
 }
 
 /**
- * Bundles the core for browsers. Returns its size, minified and compressed, in bytes. @throws it is too large
+ * Bundles the core for browsers. Returns its size, minified and compressed, in bytes.
+ *
+ * @throws it is too large
  */
 export async function coreBytes(folder: string): Promise<number> {
   const options = {
@@ -66,7 +68,9 @@ export async function coreBytes(folder: string): Promise<number> {
 
 /**
  * Follows all imports of all exports but `./testing`, also those that are made later (`import()`). Returns
- * how many files there are. @throws a testing tool is among them
+ * how many files there are.
+ *
+ * @throws a testing tool is among them
  */
 export async function filesWithoutTesting(folder: string, exportNames: readonly string[]): Promise<number> {
   const names = exportNames.filter((name) => name !== "./testing" && name !== "./package.json");

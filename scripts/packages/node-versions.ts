@@ -36,7 +36,9 @@ export async function installFromRegistry(folder: string, packages: readonly str
 }
 
 /**
- * Installs Node in these major versions; returns the folders of their binaries. @throws RegistryUnreachable
+ * Installs Node in these major versions; returns the folders of their binaries.
+ *
+ * @throws RegistryUnreachable
  */
 export async function installNodes(
   folder: string,

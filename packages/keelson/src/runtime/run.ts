@@ -95,7 +95,7 @@ export class RaftClient<Command> implements AsyncDisposable {
    * the stream of every host.
    *
    * @throws the errors of `Raft.write`; after one with the outcome "unknown" the command may be committed,
-   * now or later, and appending it again may append it twice
+   *   now or later, and appending it again may append it twice
    */
   appendCommand(data: Command, options: CallOptions = {}): Promise<CommandPosition> {
     return this.#raft.write(data, options);

@@ -29,8 +29,9 @@ export interface OuterParts {
 }
 
 /**
- * The parts that the options name, and the default parts for those that they don't. @throws
- * InvalidOptionError
+ * The parts that the options name, and the default parts for those that they don't.
+ *
+ * @throws InvalidOptionError
  */
 export async function outerPartsOf<Command, Result>(
   options: RaftOptions<Command, Result>,

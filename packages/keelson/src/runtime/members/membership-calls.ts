@@ -93,8 +93,9 @@ export class MembershipCalls {
 }
 
 /**
- * The change as it is sent to the leader, which has its own checks. @throws InvalidOptionError it can't be
- * sent
+ * The change as it is sent to the leader, which has its own checks.
+ *
+ * @throws InvalidOptionError it can't be sent
  */
 function requestOf(change: MembershipChange): MembershipChangeRequest {
   const { add = {}, remove = [], promote = [], demote = [], addresses = {} } = change;

@@ -191,8 +191,9 @@ function checkSchema(schema: StandardSchema | null | undefined): void {
 }
 
 /**
- * Checks the id of a node or the name of a cluster: both appear in file names, URLs and log messages. @throws
- * InvalidOptionError
+ * Checks the id of a node or the name of a cluster: both appear in file names, URLs and log messages.
+ *
+ * @throws InvalidOptionError
  */
 export function checkId(what: string, id: string): void {
   if (typeof id === "string" && NODE_ID_PATTERN.test(id)) return;
