@@ -133,8 +133,8 @@ export interface SnapshotReader {
  * - *Errors.* A failed write spoils the snapshot that it was for and nothing else: no other file is affected,
  *   and a snapshot is used only after it was written, synced and renamed. (A `LogStore` takes no more writes
  *   after one that failed.) Except in `open`, failed file operations reject as the file system reported them;
- *   a file that is no longer needed and can't be removed is only logged.
- *   All methods but `open`, `logTo` and `close` throw `ClosedError` unless the store is open.
+ *   a file that is no longer needed and can't be removed is only logged. All methods but `open`, `logTo` and
+ *   `close` throw `ClosedError` unless the store is open.
  */
 export interface SnapshotStore {
   /**
