@@ -4,6 +4,7 @@ import { describe, expect, it, onTestFinished } from "vitest";
 import { HttpServer } from "../http/http-server.ts";
 import { LineServer, type LineServerLimits } from "../line/line-server.ts";
 import type { Serving } from "../node/kv-node.ts";
+import { ClientConnections } from "../shared/client-connections.ts";
 import { StartError } from "../shared/errors.ts";
 import { LineClient } from "../test/line-client.ts";
 import { exchange, statusesIn } from "../test/raw-client.ts";
@@ -182,9 +183,13 @@ describe("HTTP with tokens", () => {
 });
 
 describe("the line protocol with tokens", () => {
-  async function startLine(access: Access, limits: Partial<LineServerLimits> = {}) {
+  async function startLine(
+    access: Access,
+    limits: Partial<LineServerLimits> = {},
+    connections = new ClientConnections(),
+  ) {
     const { node, store } = await fakeServing();
-    const server = await LineServer.listen(ANY_PORT, limits, { access });
+    const server = await LineServer.listen(ANY_PORT, limits, { access, connections });
     onTestFinished(() => server.close());
     server.serve({ node, store });
     const connect = async (): Promise<LineClient> => {
@@ -257,6 +262,39 @@ describe("the line protocol with tokens", () => {
     access.replace({ ...RULES, tokens: new Tokens([]) });
     expect(await client.ask("get a")).toMatch(/^Error: this needs a token/);
   });
+
+  it.each([
+    ["its own limit", 3, 4352],
+    ["the limit of all clients", 256, 3],
+  ])(
+    "makes room at %s by closing the oldest without a valid token, and none with one",
+    async (_, own, all) => {
+      const access = new Access(RULES);
+      const { connect } = await startLine(access, { connectionsMax: own }, new ClientConnections(all));
+      const connectWith = async (token: string): Promise<LineClient> => {
+        const client = await connect();
+        expect(await client.ask(`auth ${token}`)).toMatch(/^Ok/);
+        return client;
+      };
+      const first = await connectWith(TOKENS.write);
+      const silent = [await connect(), await connect()];
+      const second = await connectWith(TOKENS.read);
+      expect(await silent[0]?.line()).toBeNull();
+      const third = await connectWith(TOKENS.write);
+      expect(await silent[1]?.line()).toBeNull();
+      const refused = await connect();
+      expect(await refused.line()).toBe("Error: too many connections; the limit is 3");
+      // The second client's token is taken back.
+      access.replace({
+        ...RULES,
+        tokens: new Tokens(RULES.tokens.entries.filter(({ role }) => role !== "read")),
+      });
+      await connectWith(TOKENS.write);
+      expect(await second.line()).toBeNull();
+      for (const client of [first, third])
+        expect(await client.ask("get a")).toBe("Error: value does not exist");
+    },
+  );
 
   it("has no use for a token if none is needed", async () => {
     const { connect } = await startLine(new Access());

@@ -33,7 +33,10 @@ export class Access {
     this.#rules = rules;
   }
 
-  /** Connections and requests that come from now on, or go on, are judged by these. */
+  /**
+   * Requests and commands that come from now on are judged by these, on open connections too. Those that were
+   * allowed before go on.
+   */
   replace(rules: AccessRules): void {
     this.#rules = rules;
   }
@@ -43,14 +46,14 @@ export class Access {
     return this.#rules.clients === "token";
   }
 
-  /** The entry of a token, by its digest. null: it is no token of this node. */
-  find(digest: Buffer): TokenEntry | null {
-    return this.#rules.tokens.find(digest);
+  /** The tokens in force: another object after each change. */
+  get tokens(): Tokens {
+    return this.#rules.tokens;
   }
 
-  /** The same for a token as it was sent. */
+  /** The entry of a token as it was sent. null: it is no token of this node. */
   findToken(token: string): TokenEntry | null {
-    return this.find(digestOf(token));
+    return this.tokens.find(digestOf(token));
   }
 
   /** Whether the holder of `entry` may do what needs `right`. null: no valid token came. */

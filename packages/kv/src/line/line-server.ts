@@ -34,7 +34,7 @@ import { createServer as createSecureServer } from "node:tls";
 import { NotLeaderError, RaftError, type LeaderHint } from "keelson";
 import { Access } from "../access/access.ts";
 import { LINE_RIGHTS } from "../access/rights.ts";
-import { digestOf, type TokenEntry } from "../access/tokens.ts";
+import { digestOf, type TokenEntry, type Tokens } from "../access/tokens.ts";
 import { clientAddressesOf, formatAddress, type Address } from "../shared/addresses.ts";
 import { KEY_BYTES_MAX, VALUE_BYTES_MAX, type KvCommand } from "../store/commands.ts";
 import type { Serving } from "../node/kv-node.ts";
@@ -52,8 +52,9 @@ import type { ServerTls } from "../tls/server-tls.ts";
 /** Limits of a `LineServer`. */
 export interface LineServerLimits {
   /**
-   * The most connections at once, since each may buffer a line of 1 MiB. Further ones get an error and are
-   * closed. Default 256.
+   * The most connections at once, since each may buffer a line of 1 MiB. For a further one, the oldest is
+   * closed whose client has not shown a right to be served: it is in a handshake, or needs a token and sent
+   * none that is valid. If there is none, the further one gets an error and is closed. Default 256.
    */
   readonly connectionsMax: number;
   /**
@@ -123,10 +124,10 @@ export class LineServer {
   readonly #budgets: ServerBudgets;
   readonly #reads = new ReadGate(READS_MAX, VALUE_BYTES_MAX);
   /**
-   * The TCP sockets of the open connections, without those refused for being too many. With TLS, some of them
-   * have not completed the handshake.
+   * The TCP sockets of the open connections, the oldest first, without those refused for being too many; each
+   * with what its client may do. null: it has not completed the handshake of TLS.
    */
-  readonly #open = new Set<Socket>();
+  readonly #open = new Map<Socket, Authentication | null>();
   /** The connections that can send commands. */
   readonly #sockets = new Set<Socket>();
   /** null before `serve` and after `close`: then every command gets an error. */
@@ -140,6 +141,7 @@ export class LineServer {
     this.#limits = limits;
     this.#access = parts.access ?? new Access();
     this.#connections = parts.connections ?? new ClientConnections();
+    this.#connections.onMakeRoom(() => this.#closeStranger());
     this.#budgets = parts.budgets ?? serverBudgets();
     this.#address = address;
     this.#server = this.#makeServer(parts.tls);
@@ -152,7 +154,7 @@ export class LineServer {
       return createServer(options, (socket) => {
         // Without a listener, a broken connection would end the process. `#converse` notices it by itself.
         socket.on("error", () => undefined);
-        if (this.#accept(socket)) void this.#converse(socket);
+        if (this.#accept(socket)) void this.#converse(socket, socket);
         else this.#sendAway(socket);
       });
     }
@@ -161,9 +163,9 @@ export class LineServer {
     tls.follow(server);
     followConnections(server, {
       onAccept: (carrier) => this.#accept(carrier),
-      onSecure: (socket) => {
+      onSecure: (socket, carrier) => {
         limitReadAhead(socket, READ_AHEAD_BYTES);
-        void this.#converse(socket);
+        void this.#converse(socket, carrier);
       },
     });
     return server;
@@ -197,7 +199,7 @@ export class LineServer {
   async close(): Promise<void> {
     this.#serving = null;
     const closed = closeServer(this.#server, CLOSE_GRACE_MS, () => {
-      for (const socket of this.#open) socket.destroy();
+      for (const carrier of this.#open.keys()) carrier.destroy();
     });
     // Closes our half, so that clients see the end after their last answers.
     for (const socket of this.#sockets) socket.end();
@@ -206,10 +208,28 @@ export class LineServer {
 
   /** Counts a new connection. False: there is no room for it. */
   #accept(carrier: Socket): boolean {
-    if (this.#open.size >= this.#limits.connectionsMax || !this.#connections.admit(carrier)) return false;
-    this.#open.add(carrier);
+    const { connectionsMax } = this.#limits;
+    if (this.#open.size >= connectionsMax) this.#closeStranger();
+    if (this.#open.size >= connectionsMax || !this.#connections.admit(carrier)) return false;
+    this.#open.set(carrier, null);
     carrier.once("close", () => this.#open.delete(carrier));
     return true;
+  }
+
+  /**
+   * Makes room for another client: closes the oldest connection of a client that has not shown a right to be
+   * served. Otherwise such clients could keep all others out. False: there is none.
+   */
+  #closeStranger(): boolean {
+    for (const [carrier, authentication] of this.#open) {
+      if (authentication?.isStranger === false) continue;
+      // It isn't counted from now on, although its "close" event comes later.
+      this.#open.delete(carrier);
+      this.#connections.forget(carrier);
+      carrier.destroy();
+      return true;
+    }
+    return false;
   }
 
   #sendAway(socket: Socket): void {
@@ -217,8 +237,8 @@ export class LineServer {
     goodbye(socket, `Error: too many connections; the limit is ${max}`);
   }
 
-  /** Takes commands from a connection that was accepted, until it ends. */
-  async #converse(socket: Socket): Promise<void> {
+  /** Takes commands from a connection that was accepted, until it ends. `carrier`: its TCP socket. */
+  async #converse(socket: Socket, carrier: Socket): Promise<void> {
     const { idleMsMax } = this.#limits;
     this.#sockets.add(socket);
     socket.once("close", () => this.#sockets.delete(socket));
@@ -226,6 +246,7 @@ export class LineServer {
       goodbye(socket, `Error: nothing was said for ${idleMsMax / 1000} s; goodbye`);
     });
     const authentication = new Authentication(this.#access);
+    this.#open.set(carrier, authentication);
     this.#requireToken(socket, authentication);
     const conversation = new Conversation(
       socket,
@@ -273,8 +294,11 @@ type Command = Exclude<LineCommand, { type: "invalid" | "auth" }>;
 /** What the client of one connection may do, by the token that it sent. */
 class Authentication {
   readonly #access: Access;
-  /** Of the token that the client sent. It is looked up for each command: the node's tokens may change. */
+  /** Of the last valid token that the client sent. null: it sent none. */
   #digest: Buffer | null = null;
+  /** The node's tokens among which the client's was looked up last, and its entry there. */
+  #tokens: Tokens | null = null;
+  #found: TokenEntry | null = null;
   #wrongTokens = 0;
 
   constructor(access: Access) {
@@ -294,12 +318,15 @@ class Authentication {
   /** The answer to `auth`. */
   authenticate(token: string): string {
     const digest = digestOf(token);
-    const entry = this.#access.find(digest);
+    const { tokens } = this.#access;
+    const entry = tokens.find(digest);
     if (entry === null) {
       this.#wrongTokens += 1;
       return "Error: the token is wrong";
     }
     this.#digest = digest;
+    this.#tokens = tokens;
+    this.#found = entry;
     return `Ok: ${entry.name} may ${entry.role}`;
   }
 
@@ -310,8 +337,15 @@ class Authentication {
     return verdict.hasToken ? verdict.reason : `${verdict.reason}; send it first: auth TOKEN`;
   }
 
+  /** The entry of the client's token. It is looked up again when the node's tokens were replaced. */
   #entry(): TokenEntry | null {
-    return this.#digest === null ? null : this.#access.find(this.#digest);
+    if (this.#digest === null) return null;
+    const { tokens } = this.#access;
+    if (tokens !== this.#tokens) {
+      this.#tokens = tokens;
+      this.#found = tokens.find(this.#digest);
+    }
+    return this.#found;
   }
 }
 

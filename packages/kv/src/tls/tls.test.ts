@@ -316,21 +316,46 @@ describe("the line port with TLS", () => {
     expect(await rest(reader)).toBe("Error: value does not exist\n");
   });
 
-  it("closes a connection whose handshake isn't complete in time, and counts it for its limit", async () => {
+  it("closes a connection whose handshake isn't complete in time", async () => {
     const files = new TlsFiles();
-    const { server, connections } = await startLine(files, { handshakeMsMax: 150, connectionsMax: 2 });
+    const { server, connections } = await startLine(files, { handshakeMsMax: 150 });
+    const silent = await connectTo(server.address);
+    await vi.waitFor(() => {
+      expect(connections.count).toBe(1);
+    }, WAIT);
+    if (!silent.destroyed) await once(silent, "close");
+    await vi.waitFor(() => {
+      expect(connections.count).toBe(0);
+    }, WAIT);
+  });
+
+  it("counts connections in a handshake for the limit, and closes the oldest for another client", async () => {
+    const files = new TlsFiles();
+    const { server, connections } = await startLine(files, { connectionsMax: 2 });
     const silent = [await connectTo(server.address), await connectTo(server.address)];
     await vi.waitFor(() => {
       expect(connections.count).toBe(2);
     }, WAIT);
-    const [host = "", port = ""] = server.address.split(":");
-    const third = connectTcp({ host, port: Number(port) });
-    third.on("error", () => undefined);
-    await once(third, "close");
-    for (const socket of silent) if (!socket.destroyed) await once(socket, "close");
+    const answerTo = async (socket: TLSSocket): Promise<string> => {
+      socket.write("get a\n");
+      const [answer] = (await once(socket, "data")) as [Buffer];
+      return answer.toString();
+    };
+    const served: TLSSocket[] = [];
+    for (let count = 0; count < 2; count++) {
+      const socket = await secureSocket(server.address, files);
+      expect(await answerTo(socket)).toBe("Error: value does not exist\n");
+      served.push(socket);
+    }
     await vi.waitFor(() => {
-      expect(connections.count).toBe(0);
+      expect(silent.map(({ destroyed }) => destroyed)).toEqual([true, true]);
     }, WAIT);
+    const [host = "", port = ""] = server.address.split(":");
+    const refused = connectTcp({ host, port: Number(port) });
+    refused.on("error", () => undefined);
+    await once(refused, "close");
+    expect(connections.count).toBe(2);
+    for (const socket of served) expect(await answerTo(socket)).toBe("Error: value does not exist\n");
   });
 
   it("reads only a little ahead of a command that hangs, however small the pieces", async () => {
