@@ -73,6 +73,8 @@ export class FramedConnection implements ConnectionHandler {
   #established = false;
   /** Whether anything was received. */
   #hasSpoken = false;
+  /** What the peer speaks instead of frames, as its first bytes show; undefined: nothing that is known. */
+  #foreignProtocol: string | undefined;
   /** Whether the peer's end is known to exist, so that a goodbye can reach it. Never reset. */
   #isConnected = false;
 
@@ -93,9 +95,9 @@ export class FramedConnection implements ConnectionHandler {
     return this.#connection.certificate;
   }
 
-  /** Why this end refused the peer before its handshake; absent: it didn't. */
+  /** Why this end refused the peer before its first frame; absent: it didn't. */
   get refusal(): string | undefined {
-    return this.#connection.refusal;
+    return this.#foreignProtocol ?? this.#connection.refusal;
   }
 
   /** Whether the peer has sent something that it could only send after TLS and the proof of the secret. */
@@ -203,9 +205,10 @@ export class FramedConnection implements ConnectionHandler {
     this.#lastReceivedAt = this.#environment.now();
     if (!this.#hasSpoken) {
       this.#hasSpoken = true;
-      const foreign = foreignProtocolOf(bytes);
-      if (foreign !== null) {
-        this.closeWithGoodbye(foreign);
+      this.#foreignProtocol = foreignProtocolOf(bytes) ?? undefined;
+      if (this.#foreignProtocol !== undefined) {
+        // The peer can't read the goodbye, but sees that it gets a frame, and can tell its operator.
+        this.closeWithGoodbye(this.#foreignProtocol);
         return;
       }
     }

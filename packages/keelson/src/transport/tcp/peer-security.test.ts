@@ -245,6 +245,7 @@ describe("nodes with different kinds of protection", () => {
   const pairs = Object.keys(kinds).flatMap((one) => Object.keys(kinds).map((other) => [one, other] as const));
   const noTls = "it doesn't speak TLS: give it a key";
   const isTls = "the other end speaks TLS, and this node doesn't";
+  const wantsProof = "the other end wants to prove a shared secret, and this node has none";
   const noProof = "the other end doesn't prove the shared secret that this node has";
   const closed = "before it answered the handshake; its own log may say why";
   /** What the log of the node that dials says, and that of the other one, by their kinds. */
@@ -252,15 +253,15 @@ describe("nodes with different kinds of protection", () => {
     "no protection, a secret": [closed, noProof],
     "no protection, TLS": [closed, noTls],
     "no protection, TLS and a secret": [closed, noTls],
-    "a secret, no protection": [noProof, null],
+    "a secret, no protection": [noProof, wantsProof],
     "a secret, TLS": [null, noTls],
     "a secret, TLS and a secret": [null, noTls],
-    "TLS, no protection": [noTls, null],
+    "TLS, no protection": [noTls, isTls],
     "TLS, a secret": [null, isTls],
     "TLS, TLS and a secret": [closed, noProof],
-    "TLS and a secret, no protection": [noTls, null],
+    "TLS and a secret, no protection": [noTls, isTls],
     "TLS and a secret, a secret": [null, isTls],
-    "TLS and a secret, TLS": [noProof, null],
+    "TLS and a secret, TLS": [noProof, wantsProof],
   };
 
   it.each(pairs)(
