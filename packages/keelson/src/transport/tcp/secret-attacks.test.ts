@@ -100,7 +100,7 @@ const ATTEMPTS: readonly Attempt[] = [
   {
     name: "a later version",
     pieces: [Uint8Array.of(0x4b, 0x4c, 0x41, 2), zeros(32)],
-    logged: "wants to prove a shared secret",
+    logged: "proves the shared secret in another version of the protocol",
   },
   { name: "TLS", pieces: [Uint8Array.of(22, 3, 1, 2, 0, 1), zeros(100)], logged: "speaks TLS" },
   { name: "HTTP", pieces: [new TextEncoder().encode("GET / HTTP/1.1\r\n")], logged: "another protocol" },
