@@ -40,7 +40,7 @@ function slowNameService() {
   const pass = (ms: number): void => {
     now += ms;
   };
-  return { asked, attempt, pass };
+  return { lookups, asked, attempt, pass };
 }
 
 describe("NameLookups", () => {
@@ -95,6 +95,27 @@ describe("NameLookups", () => {
     void attempt("n2");
     void attempt("n3");
     expect(asked.map(({ host }) => host)).toEqual(["n2", "n3"]);
+  });
+
+  it("drops the answers for other names that are too old when it keeps another [Z18]", async () => {
+    const { lookups, asked, attempt, pass } = slowNameService();
+    for (let n = 0; n < 100; n++) {
+      const given = attempt(`n${String(n)}`);
+      given.end();
+      asked[n]?.answer([ADDRESS]);
+      await given.found;
+      pass(1000);
+    }
+    expect(lookups.held).toEqual({ answers: 4, attempts: 0 });
+  });
+
+  it("holds only the attempts under way while a resolver never answers [Z18]", () => {
+    const { lookups, asked, attempt } = slowNameService();
+    for (let n = 0; n < 100; n++) attempt("n2").end();
+    void attempt("n2");
+    void attempt("n2");
+    expect(lookups.held).toEqual({ answers: 0, attempts: 2 });
+    expect(asked).toHaveLength(1);
   });
 
   it("works as the lookup of a socket", async () => {

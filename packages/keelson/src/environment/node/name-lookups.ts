@@ -14,7 +14,7 @@
 import dns from "node:dns";
 import type net from "node:net";
 
-/** One address of a host, as `dns.lookup` returns it. */
+/** The addresses of a host, as `dns.lookup` returns them. */
 type Addresses = readonly dns.LookupAddress[];
 
 /** Looks a name up, as `dns.promises.lookup` does with `all`. Tests put another one in its place. */
@@ -26,20 +26,25 @@ export type Resolve = (host: string, options: dns.LookupAllOptions) => Promise<A
  */
 const LATE_ANSWER_MS_MAX = 3000;
 
-/** A lookup that is under way. */
-interface Pending {
-  readonly answer: Promise<Addresses>;
-  /** Whether each attempt that waits for the answer still wants it. */
-  readonly wanted: (() => boolean)[];
+/** An attempt to connect that waits for the addresses of a host. */
+interface Waiter {
+  /** Whether the attempt is still under way. */
+  readonly isWanted: () => boolean;
+  /** Called in a tick of its own, in which an error that it throws concerns no other attempt. */
+  readonly done: (error: Error | null, addresses: Addresses) => void;
 }
 
 export class NameLookups {
   readonly #resolve: Resolve;
   readonly #now: () => number;
-  readonly #pending = new Map<string, Pending>();
   /**
-   * Answers that came when no attempt waited any more, each until it is used or too old. One for each name at
-   * most.
+   * The lookups that are under way, by host. Each attempt that joins one drops those that were given up: a
+   * resolver that never answers would collect an attempt, with its socket, every few seconds.
+   */
+  readonly #pending = new Map<string, Waiter[]>();
+  /**
+   * Answers that came when no attempt waited any more, by host, each until it is used. Keeping one drops those
+   * that are too old: other nodes choose the names to dial, so the number of names has no limit.
    */
   readonly #late = new Map<string, { readonly addresses: Addresses; readonly at: number }>();
 
@@ -51,51 +56,66 @@ export class NameLookups {
     this.#now = now;
   }
 
+  /** What is held, for tests: answers that were kept, and attempts that wait. */
+  get held(): { readonly answers: number; readonly attempts: number } {
+    const attempts = [...this.#pending.values()].reduce((sum, waiters) => sum + waiters.length, 0);
+    return { answers: this.#late.size, attempts };
+  }
+
   /**
    * The `lookup` of `net.connect` for one attempt. `isWanted` tells whether the attempt is still under way.
    */
   forAttempt(isWanted: () => boolean): net.LookupFunction {
     return (host, options, callback) => {
       const isAll = options.all === true;
-      this.#addressesOf(host, options, isWanted).then(
-        (addresses) => {
-          const [first] = addresses;
-          if (isAll) callback(null, [...addresses]);
-          else callback(null, first?.address ?? "", first?.family ?? 0);
-        },
-        (error: unknown) => {
-          callback(error instanceof Error ? error : new Error(String(error)), []);
-        },
-      );
+      const done: Waiter["done"] = (error, addresses) => {
+        const [first] = addresses;
+        if (error !== null || isAll) callback(error, [...addresses]);
+        else callback(null, first?.address ?? "", first?.family ?? 0);
+      };
+      const late = this.#takeLate(host);
+      if (late === null) this.#join(host, options, { isWanted, done });
+      else process.nextTick(done, null, late);
     };
   }
 
-  #addressesOf(host: string, options: dns.LookupOptions, isWanted: () => boolean): Promise<Addresses> {
+  #takeLate(host: string): Addresses | null {
     const late = this.#late.get(host);
     this.#late.delete(host);
-    if (late !== undefined && this.#now() - late.at <= LATE_ANSWER_MS_MAX)
-      return Promise.resolve(late.addresses);
-    const pending = this.#pending.get(host) ?? this.#begin(host, options);
-    pending.wanted.push(isWanted);
-    return pending.answer;
+    return late === undefined || this.#isTooOld(late.at) ? null : late.addresses;
   }
 
-  #begin(host: string, options: dns.LookupOptions): Pending {
-    const wanted: (() => boolean)[] = [];
-    const answer = this.#resolve(host, { ...options, all: true }).then(
+  #join(host: string, options: dns.LookupOptions, waiter: Waiter): void {
+    const others = this.#pending.get(host);
+    this.#pending.set(host, [...(others ?? []).filter(({ isWanted }) => isWanted()), waiter]);
+    if (others !== undefined) return;
+    this.#resolve(host, { ...options, all: true }).then(
       (addresses) => {
-        this.#pending.delete(host);
-        if (!wanted.some((isWanted) => isWanted())) this.#late.set(host, { addresses, at: this.#now() });
-        return addresses;
+        const waiters = this.#end(host);
+        if (!waiters.some(({ isWanted }) => isWanted())) this.#keep(host, addresses);
+        for (const { done } of waiters) process.nextTick(done, null, addresses);
       },
       (error: unknown) => {
-        this.#pending.delete(host);
-        throw error;
+        const cause = error instanceof Error ? error : new Error(String(error));
+        for (const { done } of this.#end(host)) process.nextTick(done, cause, []);
       },
     );
-    const pending: Pending = { answer, wanted };
-    this.#pending.set(host, pending);
-    return pending;
+  }
+
+  /** The lookup of the host is over. Returns who waited for it. */
+  #end(host: string): readonly Waiter[] {
+    const waiters = this.#pending.get(host) ?? [];
+    this.#pending.delete(host);
+    return waiters;
+  }
+
+  #keep(host: string, addresses: Addresses): void {
+    for (const [name, { at }] of this.#late) if (this.#isTooOld(at)) this.#late.delete(name);
+    this.#late.set(host, { addresses, at: this.#now() });
+  }
+
+  #isTooOld(at: number): boolean {
+    return this.#now() - at > LATE_ANSWER_MS_MAX;
   }
 }
 
