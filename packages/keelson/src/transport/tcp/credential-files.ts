@@ -6,6 +6,9 @@ import type { TransportHost } from "../transport.ts";
 /** The thing itself, or the file that holds it. */
 export type FileOr<T> = T | { readonly file: string };
 
+/** What files hold, by path. */
+export type FileTexts = ReadonlyMap<string, string>;
+
 /** More can't be certificates, and would be read into memory. */
 const FILE_BYTES_MAX = 1024 * 1024;
 
@@ -19,10 +22,10 @@ const FILE_BYTES_MAX = 1024 * 1024;
 export class CredentialFiles {
   readonly #host: TransportHost;
   readonly #everyMs: number;
-  readonly #use: (isFirst: boolean) => void;
+  readonly #use: (texts: FileTexts) => void;
   readonly #check: () => void;
-  /** The contents in use, or that `#use` is just looking at, by path. */
-  #texts = new Map<string, string>();
+  /** The contents in use. */
+  #texts: FileTexts = new Map();
   readonly #paths = new Set<string>();
   #timer: Timer | null = null;
   /** The reading under way. */
@@ -32,10 +35,10 @@ export class CredentialFiles {
   #loggedFault = "";
 
   /**
-   * `use` takes the contents, by `text`; it throws if they can't be used. `check` is called after each
-   * reading.
+   * `use` takes the contents of all files. It throws if they can't be used, and then gets them again after the
+   * next reading. `check` is called after each reading.
    */
-  constructor(host: TransportHost, everyMs: number, use: (isFirst: boolean) => void, check: () => void) {
+  constructor(host: TransportHost, everyMs: number, use: (texts: FileTexts) => void, check: () => void) {
     this.#host = host;
     this.#everyMs = everyMs;
     this.#use = use;
@@ -47,15 +50,11 @@ export class CredentialFiles {
     this.#paths.add(path);
   }
 
-  /** The contents of a file that was added. */
-  text(path: string): string {
-    return this.#texts.get(path) ?? "";
-  }
-
   /** Rejects if a file can't be read, or what they hold can't be used. */
   async start(): Promise<void> {
-    this.#texts = await this.#readAll();
-    this.#use(true);
+    const texts = await this.#readAll();
+    this.#use(texts);
+    this.#texts = texts;
     this.#check();
     this.#schedule();
   }
@@ -74,17 +73,15 @@ export class CredentialFiles {
   }
 
   async #readAgain(): Promise<void> {
-    const before = this.#texts;
     try {
       const texts = await this.#readAll();
       if (this.#isClosed) return;
-      if ([...texts].some(([path, text]) => before.get(path) !== text)) {
+      if ([...texts].some(([path, text]) => this.#texts.get(path) !== text)) {
+        this.#use(texts);
         this.#texts = texts;
-        this.#use(false);
       }
       this.#loggedFault = "";
     } catch (error) {
-      this.#texts = before;
       this.#logFault(textOfThrown(error));
     }
     if (!this.#isClosed) this.#check();
@@ -97,7 +94,7 @@ export class CredentialFiles {
     this.#host.log("warn", `${fault}; the connections to other nodes go on with what was read before`);
   }
 
-  async #readAll(): Promise<Map<string, string>> {
+  async #readAll(): Promise<FileTexts> {
     const texts = new Map<string, string>();
     for (const path of this.#paths) texts.set(path, await this.#read(path));
     return texts;

@@ -172,6 +172,22 @@ describe("certificates in files", () => {
     await Promise.all([a.transport.close(), b.transport.close()]);
   });
 
+  it("are tried again after each reading, and the fault is logged once, until they can be used", async () => {
+    let isKnown = true;
+    const identify: PeerTls["identify"] = () => (isKnown ? ["a"] : []);
+    const rig = loopbackRig((id) => ({ tls: { ...filesOf(id), identify }, reloadMs: 20 }));
+    const a = await TestNode.start(rig, "a");
+    const has = (text: string): boolean => a.host.logs.some((line) => line.includes(text));
+    isKnown = false;
+    filesOf("a");
+    await rig.until(() => has("names no node"), "the fault");
+    await sleep(100);
+    isKnown = true;
+    await rig.until(() => has("new certificates for the other nodes are in use"), "the news");
+    expect(a.host.logs.filter((line) => line.includes("names no node"))).toHaveLength(1);
+    await a.transport.close();
+  });
+
   it("are used by the listening side too, and an authority that was taken out counts no more", async () => {
     const rig = loopbackRig((id) => ({ tls: filesOf(id), reloadMs: 20, backoffMaxMs: 50 }));
     const [a, b] = await pairOn(rig);

@@ -11,7 +11,7 @@ import type {
 import { InvalidOptionError, textOfThrown } from "../../errors.ts";
 import type { TransportHost } from "../transport.ts";
 import { type Identify, refusalOfCertificate } from "./certificate-names.ts";
-import { CredentialFiles, type FileOr } from "./credential-files.ts";
+import { CredentialFiles, type FileOr, type FileTexts } from "./credential-files.ts";
 import { SECRET_BYTES_MIN, SecretConnection, SECRETS_MAX } from "./secret-connection.ts";
 
 /**
@@ -106,8 +106,8 @@ export class PeerSecurity {
   async start(host: TransportHost): Promise<void> {
     this.#host = host;
     if (this.isOpen) return;
-    const use = (isFirst: boolean): void => {
-      this.#take(files, isFirst);
+    const use = (texts: FileTexts): void => {
+      this.#take(texts, host);
     };
     const files = new CredentialFiles(host, this.#reloadMs, use, () => {
       this.#warnOfEnd();
@@ -142,36 +142,33 @@ export class PeerSecurity {
   }
 
   /** Uses what the files hold now. All of it is checked before any of it is used. */
-  #take(files: CredentialFiles, isFirst: boolean): void {
+  #take(texts: FileTexts, host: TransportHost): void {
     const secret = this.#secret;
     const secrets =
       secret === undefined
         ? null
         : isFile(secret)
-          ? secretsIn(linesOf(files.text(secret.file)), `the secret in ${secret.file}`)
+          ? secretsIn(linesOf(textOf(secret, texts)), `the secret in ${secret.file}`)
           : secretsIn(secret, "tcp: secret");
-    if (this.#tls !== undefined) this.#takeTls(this.#tls, files);
-    const isNewSecret = !isFirst && String(secrets) !== String(this.#secrets);
+    if (this.#tls !== undefined) this.#takeTls(this.#tls, texts, host);
+    const isReplaced = this.#secrets !== null && String(secrets) !== String(this.#secrets);
     this.#secrets = secrets;
-    // Who replaces a secret has to know when a node has it.
-    if (isNewSecret) {
-      this.#host?.log(
-        "info",
-        `the secret in the file was replaced, and is in use; there are ${String(secrets?.length)}`,
-      );
+    // An operator who replaces a secret has to know when each node has the new one.
+    if (isReplaced) {
+      const count = String(secrets?.length);
+      host.log("info", `the secret in the file was replaced, and is in use; there are ${count}`);
     }
   }
 
-  #takeTls({ key, cert, ca }: PeerTls, files: CredentialFiles): void {
-    const host = this.#host;
-    if (host === null) return;
-    const text = (one: FileOr<string>): string => (isFile(one) ? files.text(one.file) : one);
-    const credentials: TlsCredentials = { key: text(key), cert: text(cert), ca: text(ca) };
+  #takeTls({ key, cert, ca }: PeerTls, texts: FileTexts, host: TransportHost): void {
+    const credentials: TlsCredentials = {
+      key: textOf(key, texts),
+      cert: textOf(cert, texts),
+      ca: textOf(ca, texts),
+    };
     const isFirst = this.#credentials === null;
     if (JSON.stringify(credentials) === JSON.stringify(this.#credentials)) return;
-    const { network } = host.environment;
-    if (network.withTls === undefined) throw new InvalidOptionError("tcp: tls: this environment has no TLS");
-    const next = usable(() => network.withTls?.(credentials));
+    const next = tlsNetworkOf(host.environment.network, credentials);
     this.#checkOwn(next.certificate, host);
     if (this.#tlsNetwork === null) this.#tlsNetwork = next;
     else this.#tlsNetwork.setCredentials(credentials);
@@ -218,14 +215,17 @@ function isText(one: unknown): boolean {
   return isFile(one) || (typeof one === "string" && one !== "");
 }
 
-function usable(make: () => TlsNetwork | undefined): TlsNetwork {
+function textOf(one: FileOr<string>, texts: FileTexts): string {
+  return isFile(one) ? (texts.get(one.file) ?? "") : one;
+}
+
+function tlsNetworkOf(network: Network, credentials: TlsCredentials): TlsNetwork {
+  if (network.withTls === undefined) throw new InvalidOptionError("tcp: tls: this environment has no TLS");
   try {
-    const network = make();
-    if (network !== undefined) return network;
+    return network.withTls(credentials);
   } catch (error) {
     throw new InvalidOptionError(`tcp: tls: ${textOfThrown(error)}`);
   }
-  throw new InvalidOptionError("tcp: tls: this environment has no TLS");
 }
 
 function linesOf(text: string): string[] {
