@@ -5,6 +5,10 @@
  * It reads the files every few seconds and compares their contents. Notices of the file system would come
  * sooner, but not for files on all file systems, nor for those behind links that are replaced, which is how
  * containers get new secrets.
+ *
+ * The library rereads the files of `tcp`'s options itself (credential-files.ts in its transport/tcp): by the
+ * node's environment, so that a simulated node reads simulated files. What is reread here belongs to the
+ * server's own ports, and is also checked for who else may read it.
  */
 import { reasonOf } from "./errors.ts";
 
