@@ -30,6 +30,7 @@
  * can be checked at leisure, so it has to be random and long (`SECRET_BYTES_MIN`).
  */
 import { hmacSha256, isEqualInConstantTime } from "#platform";
+import { concatBytes } from "../../codec/copy-bytes.ts";
 import type { Certificate, Connection, ConnectionHandler } from "../../environment/environment.ts";
 import { PROOF_MAGIC, unprovenProtocolOf } from "./foreign-protocol.ts";
 
@@ -113,7 +114,7 @@ export class SecretConnection implements Connection, ConnectionHandler {
       const contents = bytes.subarray(from, from + RECORD_BYTES_MAX);
       const length = lengthOf(contents);
       const tag = key.nextTag(length, contents);
-      if (contents.length <= COPY_BYTES_MAX) this.#inner.write(joined(length, contents, tag));
+      if (contents.length <= COPY_BYTES_MAX) this.#inner.write(concatBytes([length, contents, tag]));
       else for (const part of [length, contents, tag]) this.#inner.write(part);
     }
   }
@@ -132,7 +133,7 @@ export class SecretConnection implements Connection, ConnectionHandler {
   }
 
   onOpen(): void {
-    this.#inner.write(joined(PROOF_MAGIC, this.#ownNonce));
+    this.#inner.write(concatBytes([PROOF_MAGIC, this.#ownNonce]));
   }
 
   onData(bytes: Uint8Array): void {
@@ -224,10 +225,10 @@ export class SecretConnection implements Connection, ConnectionHandler {
     this.#peerNonce = bytes.slice(PROOF_MAGIC.length);
     if (this.#isDialer) {
       const proofs = this.#secrets.map((secret) => this.#derive(secret, "dialer's proof"));
-      this.#inner.write(joined(Uint8Array.of(proofs.length), ...proofs));
+      this.#inner.write(concatBytes([Uint8Array.of(proofs.length), ...proofs]));
       this.#await("answer", PROOF_BYTES);
     } else {
-      this.#inner.write(joined(PROOF_MAGIC, this.#ownNonce));
+      this.#inner.write(concatBytes([PROOF_MAGIC, this.#ownNonce]));
       this.#await("count", 1);
     }
   }
@@ -338,14 +339,4 @@ function lengthOf(contents: Uint8Array): Uint8Array {
 
 function viewOf(bytes: Uint8Array): DataView {
   return new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
-}
-
-function joined(...parts: readonly Uint8Array[]): Uint8Array {
-  const whole = new Uint8Array(parts.reduce((sum, { length }) => sum + length, 0));
-  let at = 0;
-  for (const part of parts) {
-    whole.set(part, at);
-    at += part.length;
-  }
-  return whole;
 }
