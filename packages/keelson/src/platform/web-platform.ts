@@ -18,22 +18,15 @@ export function crc32(bytes: Uint8Array, value = 0): number {
  * here.
  */
 export function sha256(bytes: Uint8Array): string {
-  const state = Uint32Array.from(SHA_INITIAL);
-  const padded = paddedForSha(bytes);
-  const words = new Uint32Array(64);
-  for (let at = 0; at < padded.byteLength; at += SHA_BLOCK_BYTES) {
-    for (let n = 0; n < 16; n++) words[n] = padded.getUint32(at + 4 * n);
-    hashBlock(state, words);
-  }
-  return [...state].map((word) => word.toString(16).padStart(8, "0")).join("");
+  return Array.from(digestOf([bytes]), (byte) => byte.toString(16).padStart(2, "0")).join("");
 }
 
 /** The HMAC-SHA256 of the parts, one after the other, under the key: 32 bytes (RFC 2104). */
 export function hmacSha256(key: Uint8Array, ...parts: readonly Uint8Array[]): Uint8Array {
   const block = new Uint8Array(SHA_BLOCK_BYTES);
-  block.set(key.length > SHA_BLOCK_BYTES ? bytesOfHex(sha256(key)) : key);
-  const inner = bytesOfHex(sha256(joined([block.map((byte) => byte ^ 0x36), ...parts])));
-  return bytesOfHex(sha256(joined([block.map((byte) => byte ^ 0x5c), inner])));
+  block.set(key.length > SHA_BLOCK_BYTES ? digestOf([key]) : key);
+  const inner = digestOf([block.map((byte) => byte ^ 0x36), ...parts]);
+  return digestOf([block.map((byte) => byte ^ 0x5c), inner]);
 }
 
 /** Whether two arrays of one length are equal. The time that it takes doesn't tell where they differ. */
@@ -42,22 +35,6 @@ export function isEqualInConstantTime(one: Uint8Array, other: Uint8Array): boole
   let difference = 0;
   for (let at = 0; at < one.length; at++) difference |= (one[at] ?? 0) ^ (other[at] ?? 0);
   return difference === 0;
-}
-
-function bytesOfHex(text: string): Uint8Array {
-  return Uint8Array.from({ length: text.length / 2 }, (_, at) =>
-    Number.parseInt(text.slice(2 * at, 2 * at + 2), 16),
-  );
-}
-
-function joined(parts: readonly Uint8Array[]): Uint8Array {
-  const whole = new Uint8Array(parts.reduce((sum, { length }) => sum + length, 0));
-  let at = 0;
-  for (const part of parts) {
-    whole.set(part, at);
-    at += part.length;
-  }
-  return whole;
 }
 
 /** Memory; here it is filled with zeros, which callers must not rely on. */
@@ -91,14 +68,33 @@ function fraction32(root: number): number {
   return Math.floor((root % 1) * 2 ** 32);
 }
 
-/** The bytes, a bit that is set, zeros, and the number of bits: whole blocks. */
-function paddedForSha(bytes: Uint8Array): DataView {
-  const length = Math.ceil((bytes.length + 9) / SHA_BLOCK_BYTES) * SHA_BLOCK_BYTES;
+/** The SHA-256 of the parts, one after the other: 32 bytes. */
+function digestOf(parts: readonly Uint8Array[]): Uint8Array {
+  const state = Uint32Array.from(SHA_INITIAL);
+  const padded = paddedForSha(parts);
+  const words = new Uint32Array(64);
+  for (let at = 0; at < padded.byteLength; at += SHA_BLOCK_BYTES) {
+    for (let n = 0; n < 16; n++) words[n] = padded.getUint32(at + 4 * n);
+    hashBlock(state, words);
+  }
+  const digest = new DataView(new ArrayBuffer(32));
+  for (const [n, word] of state.entries()) digest.setUint32(4 * n, word);
+  return new Uint8Array(digest.buffer);
+}
+
+/** The bytes of all parts, a bit that is set, zeros, and the number of bits: whole blocks. */
+function paddedForSha(parts: readonly Uint8Array[]): DataView {
+  const bytes = parts.reduce((sum, { length }) => sum + length, 0);
+  const length = Math.ceil((bytes + 9) / SHA_BLOCK_BYTES) * SHA_BLOCK_BYTES;
   const padded = new Uint8Array(length);
-  padded.set(bytes);
-  padded[bytes.length] = 0x80;
+  let at = 0;
+  for (const part of parts) {
+    padded.set(part, at);
+    at += part.length;
+  }
+  padded[bytes] = 0x80;
   const view = new DataView(padded.buffer);
-  view.setBigUint64(length - 8, BigInt(bytes.length) * 8n);
+  view.setBigUint64(length - 8, BigInt(bytes) * 8n);
   return view;
 }
 
