@@ -1,7 +1,8 @@
 // The clock, timers and randomness of browsers and other runtimes of the web platform. What
 // keelson/environment/web exports.
 import { InvalidOptionError } from "../../errors.ts";
-import type { Environment, FileSystem, Network, Timer } from "../environment.ts";
+import type { Environment, FileSystem, Network } from "../environment.ts";
+import { setRealTimer } from "../real-timer.ts";
 
 /** Options of `webEnvironment`. */
 export interface WebEnvironmentOptions {
@@ -27,36 +28,10 @@ export function webEnvironment(options: WebEnvironmentOptions = {}): Environment
     wallClock: () => Date.now(),
     random: () => Math.random(),
     randomBytes: (count) => crypto.getRandomValues(new Uint8Array(count)),
-    setTimer: setWebTimer,
+    setTimer: setRealTimer,
     defer: deferrer(),
     files: options.files ?? NO_FILES,
     network: options.network ?? NO_NETWORK,
-  };
-}
-
-/** The longest delay of `setTimeout`, 24.8 days. It treats a longer one as none. */
-const TIMER_DELAY_MS_MAX = 2 ** 31 - 1;
-
-function setWebTimer(delayMs: number, callback: () => void): Timer {
-  if (delayMs > TIMER_DELAY_MS_MAX) return setLongTimer(delayMs, callback);
-  // Rounded up, so that the timer is early by less than a millisecond.
-  const timer = setTimeout(callback, Math.max(0, Math.ceil(delayMs)));
-  return {
-    cancel() {
-      clearTimeout(timer);
-    },
-  };
-}
-
-/** A delay that `setTimeout` doesn't take is waited for in several parts. */
-function setLongTimer(delayMs: number, callback: () => void): Timer {
-  let part = setWebTimer(TIMER_DELAY_MS_MAX, () => {
-    part = setWebTimer(delayMs - TIMER_DELAY_MS_MAX, callback);
-  });
-  return {
-    cancel() {
-      part.cancel();
-    },
   };
 }
 
