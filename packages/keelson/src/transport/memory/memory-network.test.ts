@@ -1,7 +1,7 @@
 import { describe, expect, it } from "vitest";
 import { simulatedWorld } from "../../environment/simulated/simulated-environment.ts";
 import { transportCases, type TransportRig } from "../../testing/suites/transport-suite.ts";
-import { append, TestNode, vote } from "../../testing/suites/transport/test-node.ts";
+import { append, pair, TestNode, vote } from "../../testing/suites/transport/test-node.ts";
 import type { TransportMessage } from "../transport.ts";
 import { type MemoryNetwork, memoryNetwork, memoryTransport } from "./memory-network.ts";
 
@@ -45,12 +45,7 @@ describe("memoryTransport", () => {
 describe("MemoryNetwork", () => {
   async function linked(): Promise<{ rig: ReturnType<typeof makeRig>; a: TestNode; b: TestNode }> {
     const rig = makeRig();
-    const a = await TestNode.start(rig, "a");
-    const b = await TestNode.start(rig, "b");
-    a.knows(b);
-    b.knows(a);
-    await a.reaches(rig, b);
-    await b.reaches(rig, a);
+    const [a, b] = await pair(rig);
     return { rig, a, b };
   }
 

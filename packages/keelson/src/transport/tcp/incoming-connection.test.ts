@@ -5,7 +5,7 @@ import { encodeControlMessage, encodeMessage } from "../../codec/frame.ts";
 import { append, type TestHost, TestNode } from "../../testing/suites/transport/test-node.ts";
 import { STRANGER_REASON } from "../handshake.ts";
 import {
-  type SimulatedRig,
+  expectUsable,
   simulatedRig,
   hello,
   hugeHeader,
@@ -284,17 +284,6 @@ function holdAdoption(host: TestHost): () => void {
 
 function joined(...pieces: Uint8Array[]): Uint8Array {
   return Uint8Array.from(pieces.flatMap((piece) => [...piece]));
-}
-
-/** Checks that the node still receives messages from a well-behaved peer, then closes both. */
-async function expectUsable(rig: SimulatedRig, node: TestNode): Promise<void> {
-  const friend = await TestNode.start(rig, "friend");
-  friend.knows(node);
-  await friend.reaches(rig, node);
-  const closing = Promise.all([friend.transport.close(), node.transport.close()]);
-  await rig.world.clock.advance(10_000);
-  await closing;
-  expect(rig.world.clock.pendingTimers).toBe(0);
 }
 
 describe("tcp on real sockets, under floods of garbage", () => {

@@ -5,7 +5,7 @@ import { afterAll, describe, expect, it } from "vitest";
 import { alternativeNamesIn } from "../../environment/node/node-tls.ts";
 import { nodeEnvironment } from "../../environment/node/node-environment.ts";
 import { TestAuthority } from "../../environment/test/certificates.ts";
-import { TestHost, TestNode } from "../../testing/suites/transport/test-node.ts";
+import { pair, TestHost, TestNode } from "../../testing/suites/transport/test-node.ts";
 import type { TransportRig } from "../../testing/suites/transport/transport-rig.ts";
 import type { PeerTls } from "./peer-security.ts";
 import { tcp, type TcpOptions } from "./tcp-transport.ts";
@@ -124,17 +124,6 @@ describe("a node in reach of other machines", () => {
 });
 
 describe("certificates in files", () => {
-  /** Nodes a and b, whose options are in files that are read every 20 ms. */
-  async function pairOn(rig: TransportRig): Promise<[TestNode, TestNode]> {
-    const a = await TestNode.start(rig, "a");
-    const b = await TestNode.start(rig, "b");
-    a.knows(b);
-    b.knows(a);
-    await a.reaches(rig, b);
-    await b.reaches(rig, a);
-    return [a, b];
-  }
-
   /** Node a connects to b anew. */
   async function reconnect(rig: TransportRig, a: TestNode, b: TestNode): Promise<void> {
     a.transport.setPeers(new Map());
@@ -145,7 +134,7 @@ describe("certificates in files", () => {
 
   it("are replaced while the node runs, and a broken replacement changes nothing [MONO]", async () => {
     const rig = loopbackRig((id) => ({ tls: filesOf(id), reloadMs: 20 }));
-    const [a, b] = await pairOn(rig);
+    const [a, b] = await pair(rig);
     const logs = (node: TestNode): string => node.host.logs.join("\n");
     // Half of a new pair, then a certificate that is for another node: the old ones stay in use.
     const next = authority.node("a");
@@ -190,7 +179,7 @@ describe("certificates in files", () => {
 
   it("are used by the listening side too, and an authority that was taken out counts no more", async () => {
     const rig = loopbackRig((id) => ({ tls: filesOf(id), reloadMs: 20, backoffMaxMs: 50 }));
-    const [a, b] = await pairOn(rig);
+    const [a, b] = await pair(rig);
     const other = new TestAuthority("another");
     const both = authority.cert + other.cert;
     const news = (node: TestNode): number =>
@@ -231,7 +220,7 @@ describe("certificates in files", () => {
 
   it("are as good as a secret in a file, with one on each line", async () => {
     const rig = loopbackRig((id) => ({ secret: file(`${id}.secret`, `${SECRET}\n`), reloadMs: 20 }));
-    const [a, b] = await pairOn(rig);
+    const [a, b] = await pair(rig);
     const next = "n".repeat(40);
     const news = (node: TestNode, count: number): boolean =>
       node.host.logs.includes(

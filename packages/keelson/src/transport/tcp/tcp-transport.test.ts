@@ -7,17 +7,9 @@ import type { SimulatedClock } from "../../environment/simulated/simulated-clock
 import { nodeEnvironment } from "../../environment/node/node-environment.ts";
 import { TestAuthority } from "../../environment/test/certificates.ts";
 import { transportCases } from "../../testing/suites/transport-suite.ts";
-import { append, TestHost, TestNode, vote } from "../../testing/suites/transport/test-node.ts";
+import { append, pair, TestHost, TestNode, vote } from "../../testing/suites/transport/test-node.ts";
 import { tcp } from "./tcp-transport.ts";
-import {
-  simulatedRig,
-  validHello,
-  identity,
-  connectedPair,
-  loopbackRig,
-  messageBytes,
-  sleep,
-} from "./test/rig.ts";
+import { simulatedRig, validHello, identity, loopbackRig, messageBytes, sleep } from "./test/rig.ts";
 
 /** Sockets and servers that this process holds open. */
 function openHandles(): string[] {
@@ -83,7 +75,7 @@ function spyOn(
 describe("tcp, when the network fails", () => {
   it("keeps an idle connection open by pings", async () => {
     const rig = simulatedRig();
-    const [a, b] = await connectedPair(rig);
+    const [a, b] = await pair(rig);
     const logs = [a.host.logs.length, b.host.logs.length];
     await rig.world.clock.advance(120_000);
     expect([a.host.logs.length, b.host.logs.length]).toEqual(logs);
@@ -99,7 +91,7 @@ describe("tcp, when the network fails", () => {
     async (_name, there, back) => {
       const rig = simulatedRig();
       const { network, clock } = rig.world;
-      const [a, b] = await connectedPair(rig);
+      const [a, b] = await pair(rig);
       network.setLink("a", "b", { cut: there });
       network.setLink("b", "a", { cut: back });
       // That bytes are written must not count as a sign of life: our own system takes them.
@@ -139,7 +131,7 @@ describe("tcp, when the network fails", () => {
   it("delivers unchanged messages in order across connection resets", async () => {
     const rig = simulatedRig(3);
     const { network, clock } = rig.world;
-    const [a, b] = await connectedPair(rig);
+    const [a, b] = await pair(rig);
     let term = 0;
     let taken = 0;
     for (let round = 0; round < 20; round++) {
@@ -247,7 +239,7 @@ describe("tcp, when the network fails", () => {
   it("limits how often two nodes with one id replace each other's connections, and logs why", async () => {
     const rig = simulatedRig();
     const { clock } = rig.world;
-    const [a, b] = await connectedPair(rig);
+    const [a, b] = await pair(rig);
     const spy = spyOn(rig.environment("elsewhere"), clock);
     const double = new TestNode(new TestHost("a", spy.environment), rig.transport("elsewhere"));
     await double.transport.start(double.host);
@@ -333,7 +325,7 @@ describe("tcp, the queue to one peer", () => {
 
   it("takes messages up to its limit", async () => {
     const rig = simulatedRig(1, { queueBytesMax: 10 * bytesOf("a") + 1 });
-    const [a, b] = await connectedPair(rig);
+    const [a, b] = await pair(rig);
     const taken = Array.from({ length: 20 }, () => a.send(b));
     expect(taken).toEqual(Array.from({ length: 20 }, (_, n) => n < 10));
     await rig.quiet();
@@ -343,7 +335,7 @@ describe("tcp, the queue to one peer", () => {
 
   it("counts the bytes that the connection has not taken yet", async () => {
     const rig = simulatedRig(1, { queueBytesMax: 1_000_000 });
-    const [a, b] = await connectedPair(rig);
+    const [a, b] = await pair(rig);
     rig.world.network.cut("a", "b");
     const { message, records } = append("a", [new Uint8Array(50_000)]);
     let taken = 0;
@@ -358,7 +350,7 @@ describe("tcp, the queue to one peer", () => {
 
   it("takes a message larger than the limit when it is empty", async () => {
     const rig = simulatedRig(1, { queueBytesMax: 1_000 });
-    const [a, b] = await connectedPair(rig);
+    const [a, b] = await pair(rig);
     const { message, records } = append("a", [new Uint8Array(5_000)]);
     expect([a.send(b, message, records), a.send(b)]).toEqual([true, false]);
     await rig.until(() => b.host.received.length === 1, "the message");

@@ -8,7 +8,7 @@ import { type CertificateFields, SERVER_AUTH, TestAuthority } from "../../enviro
 import { TestNode } from "../../testing/suites/transport/test-node.ts";
 import type { TransportRig } from "../../testing/suites/transport/transport-rig.ts";
 import type { TcpOptions } from "./tcp-transport.ts";
-import { hello, identity, inquiry, loopbackRig, sleep } from "./test/rig.ts";
+import { hello, identity, inquiry, loopbackRig, sleep, watchQuestions } from "./test/rig.ts";
 
 const CLUSTER = "shop/0123456789abcdef";
 /** Everything in a handshake that a stranger doesn't know. */
@@ -31,16 +31,7 @@ async function victim(
   id = "b",
 ): Promise<{ node: TestNode; questions: string[]; port: number }> {
   const node = await TestNode.start(rig, id, CLUSTER);
-  const questions: string[] = [];
-  for (const name of ["clusterId", "refusalOf", "refusalOfCreation", "adoptClusterId"] as const) {
-    const original = node.host[name].bind(node.host) as (...args: unknown[]) => unknown;
-    Object.assign(node.host, {
-      [name]: (...args: unknown[]) => {
-        questions.push(name);
-        return original(...args);
-      },
-    });
-  }
+  const questions = watchQuestions(node);
   return { node, questions, port: Number(node.transport.address.split(":").at(-1)) };
 }
 
@@ -213,8 +204,7 @@ describe("a node with TLS refuses before it reads any state", () => {
 
   it("and lets a member in while strangers start hundreds of handshakes [B22]", async () => {
     const rig = tlsRig();
-    const { node, questions } = await victim(rig);
-    const port = Number(node.transport.address.split(":").at(-1));
+    const { node, questions, port } = await victim(rig);
     const strangers = Array.from({ length: 300 }, (_, at) => {
       attempts++;
       const socket = at % 3 === 0 ? overTls({})(port) : plainly(at % 3 === 1 ? firstHello : "")(port);

@@ -73,15 +73,31 @@ export function simulatedRig(seed = 1, options: Partial<TcpOptions> = {}): Simul
   };
 }
 
-/** Nodes a and b, each connected to the other. */
-export async function connectedPair(rig: SimulatedRig): Promise<[TestNode, TestNode]> {
-  const a = await TestNode.start(rig, "a");
-  const b = await TestNode.start(rig, "b");
-  a.knows(b);
-  b.knows(a);
-  await a.reaches(rig, b);
-  await b.reaches(rig, a);
-  return [a, b];
+/** Notes every question that the transport asks its host from now on. */
+export function watchQuestions({ host }: TestNode): string[] {
+  const questions: string[] = [];
+  for (const name of ["clusterId", "refusalOf", "refusalOfCreation", "adoptClusterId"] as const) {
+    const original = host[name].bind(host) as (...args: unknown[]) => unknown;
+    Object.assign(host, {
+      [name]: (...args: unknown[]) => {
+        questions.push(name);
+        return original(...args);
+      },
+    });
+  }
+  return questions;
+}
+
+/** Checks that the node still receives messages from a member, then closes both: nothing is left open. */
+export async function expectUsable(rig: SimulatedRig, node: TestNode): Promise<void> {
+  const friend = await TestNode.start(rig, "friend");
+  node.host.received.length = 0;
+  friend.knows(node);
+  await friend.reaches(rig, node);
+  const closing = Promise.all([friend.transport.close(), node.transport.close()]);
+  await rig.world.clock.advance(10_000);
+  await closing;
+  expect(rig.world.clock.pendingTimers).toBe(0);
 }
 
 /** A connection whose near end is played by the test, which may send anything. */
