@@ -158,11 +158,11 @@ export interface HttpServerOptions {
 type Handler = (request: HttpRequest, serving: Serving) => Answer | Promise<Answer>;
 
 interface Route extends RouteParts {
-  /** By method, what a client needs for it. Looked up once, not for each request. */
-  readonly rights: ReadonlyMap<string, Right>;
+  /** What answers each method, HEAD included, and what a client needs for it. */
+  readonly methods: ReadonlyMap<string, { readonly handler: Handler; readonly right: Right }>;
 }
 
-/** A route without what follows from the table of rights. */
+/** A route before its rights were looked up. */
 interface RouteParts {
   readonly path: RegExp;
   /** How the metrics and the table of rights (`access/rights.ts`) name the route. */
@@ -395,18 +395,16 @@ export class HttpServer {
 
   /** Runs the handler, and makes an answer of whatever it throws. */
   async #answerOf(route: Route | undefined, request: HttpRequest): Promise<Answer> {
-    const handler = route === undefined ? undefined : handlerOf(route, request.method);
-    const right =
-      route === undefined || handler === undefined ? UNKNOWN_ROUTE_RIGHT : rightOf(route, request.method);
-    const refusal = this.#access.refuse(request, right);
+    const method = route?.methods.get(request.method);
+    const refusal = this.#access.refuse(request, method?.right ?? UNKNOWN_ROUTE_RIGHT);
     if (refusal !== null) return errorResponse(refusal);
     if (route === undefined) return errorResponse(noRoute());
-    if (handler === undefined) return errorResponse(wrongMethod(request, route));
+    if (method === undefined) return errorResponse(wrongMethod(request, route));
     const serving = this.#serving;
     if (serving === null)
       return errorResponse(unavailable("STARTING", "the node is starting or closing; try again"));
     try {
-      return await handler(request, serving);
+      return await method.handler(request, serving);
     } catch (error) {
       const answer = answerTo(error, request.target);
       if (answer.status === 500) this.#onInternalError(error);
@@ -415,7 +413,7 @@ export class HttpServer {
   }
 
   #makeRoutes(): Route[] {
-    return [...this.#clientRoutes(), ...this.#operationRoutes(), ...this.#nodeRoutes()].map(withRights);
+    return [...this.#clientRoutes(), ...this.#operationRoutes(), ...this.#nodeRoutes()].map(withMethods);
   }
 
   /** What a client of the store uses: keys and sessions. */
@@ -533,19 +531,14 @@ function withinBudget({ answerAccount, method }: HttpRequest, answer: Answer): A
   return hasRoom || method !== "GET" ? answer : errorResponse(noRoom());
 }
 
-function withRights(route: RouteParts): Route {
-  const methods = Object.keys(route.handlers).flatMap((name) => (name === "GET" ? ["GET", "HEAD"] : [name]));
-  return { ...route, rights: new Map(methods.map((method) => [method, rightOfRoute(method, route.label)])) };
-}
-
-function rightOf({ rights, label }: Route, method: string): Right {
-  return rights.get(method) ?? rightOfRoute(method, label);
-}
-
-/** What answers the method at the route. undefined: the route has no such method. */
-function handlerOf({ handlers }: Route, method: string): Handler | undefined {
-  const name = method === "HEAD" ? "GET" : method;
-  return Object.hasOwn(handlers, name) ? handlers[name] : undefined;
+/** Looks the rights up in the table once, not for each request. */
+function withMethods(route: RouteParts): Route {
+  const methods = new Map<string, { readonly handler: Handler; readonly right: Right }>();
+  for (const [name, handler] of Object.entries(route.handlers)) {
+    for (const method of name === "GET" ? ["GET", "HEAD"] : [name])
+      methods.set(method, { handler, right: rightOfRoute(method, route.label) });
+  }
+  return { ...route, methods };
 }
 
 /**
@@ -565,9 +558,8 @@ function noRoute(): ErrorAnswer {
   );
 }
 
-function wrongMethod({ method }: HttpRequest, { handlers }: Route): ErrorAnswer {
-  const methods = Object.keys(handlers).flatMap((name) => (name === "GET" ? ["GET", "HEAD"] : [name]));
-  return methodNotAllowed(method, methods.join(", "));
+function wrongMethod({ method }: HttpRequest, { methods }: Route): ErrorAnswer {
+  return methodNotAllowed(method, [...methods.keys()].join(", "));
 }
 
 function methodNotAllowed(method: string, methods: string): ErrorAnswer {
