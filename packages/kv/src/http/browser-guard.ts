@@ -21,7 +21,7 @@
 import { isIP } from "node:net";
 import { isLoopback } from "../shared/addresses.ts";
 import type { Right } from "../access/rights.ts";
-import { errorAnswer, type ErrorAnswer } from "./error-answers.ts";
+import { errorAnswer, forbidden, type ErrorAnswer } from "./error-answers.ts";
 import type { HttpRequest } from "./http-request.ts";
 
 /** A host with an optional port, as in `Host`. */
@@ -124,8 +124,4 @@ function refusePage(request: HttpRequest, right: Right): ErrorAnswer | null {
 function ownOrigin(request: HttpRequest): string {
   const isTls = "encrypted" in request.incoming.socket;
   return `${isTls ? "https" : "http"}://${request.header("host") ?? ""}`;
-}
-
-function forbidden(message: string): ErrorAnswer {
-  return errorAnswer(403, "FORBIDDEN", message);
 }

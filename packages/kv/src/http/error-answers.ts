@@ -75,6 +75,11 @@ export function errorAnswer(
   return { status, headers, body: { error: { code, message, outcome } } };
 }
 
+/** 403: the client may not do this, or a web page could have sent the request. */
+export function forbidden(message: string): ErrorAnswer {
+  return errorAnswer(403, "FORBIDDEN", message);
+}
+
 /** 503: the node can't serve the request now, and nothing was done. */
 export function unavailable(code: string, message: string): ErrorAnswer {
   return errorAnswer(503, code, message, RETRY_AFTER);

@@ -4,7 +4,7 @@ import type { Access } from "../access/access.ts";
 import type { Right } from "../access/rights.ts";
 import { isLoopback } from "../shared/addresses.ts";
 import type { BrowserGuard } from "./browser-guard.ts";
-import { errorAnswer, type ErrorAnswer } from "./error-answers.ts";
+import { errorAnswer, forbidden, type ErrorAnswer } from "./error-answers.ts";
 import type { HttpRequest } from "./http-request.ts";
 
 /** The access rules, as far as they concern HTTP. */
@@ -61,8 +61,4 @@ function unauthorized(reason: string, hasAuthorization: boolean): ErrorAnswer {
   const what = hasAuthorization ? "the token is wrong" : "no token came with the request";
   const message = `${what}; ${reason}, sent as "Authorization: Bearer TOKEN" (commands take --token-file FILE)`;
   return errorAnswer(401, "UNAUTHORIZED", message, { "WWW-Authenticate": "Bearer" });
-}
-
-function forbidden(message: string): ErrorAnswer {
-  return errorAnswer(403, "FORBIDDEN", message);
 }
