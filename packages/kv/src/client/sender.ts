@@ -59,7 +59,9 @@ export class Sender {
     const options = { ca: bytes(ca), cert: bytes(cert), key: bytes(key) };
     // An option that is undefined would turn Node's default off.
     const given = Object.fromEntries(Object.entries(options).filter(([, value]) => value !== undefined));
-    this.#agent = new Agent({ keepAlive: true, minVersion: "TLSv1.2", ...given });
+    // Said here, the environment variable NODE_TLS_REJECT_UNAUTHORIZED can't turn it off.
+    const rejectUnauthorized = true;
+    this.#agent = new Agent({ keepAlive: true, minVersion: "TLSv1.2", rejectUnauthorized, ...given });
   }
 
   /**

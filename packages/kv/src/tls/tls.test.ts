@@ -122,6 +122,17 @@ describe("the HTTP port with TLS", () => {
     await expect(fetch(`http://${server.address}/kv`)).rejects.toThrow();
   });
 
+  it("is refused by a client that doesn't trust it, even if the environment tells Node to check nothing", async () => {
+    vi.stubEnv("NODE_TLS_REJECT_UNAUTHORIZED", "0");
+    onTestFinished(() => {
+      vi.unstubAllEnvs();
+    });
+    const { client, node } = await startHttp();
+    const { code, message } = await failureOf(client({ tls: {} }).put("ship", "Argo"));
+    expect([code, node.sessionCalls]).toEqual(["UNREACHABLE", []]);
+    expect(message).toContain("its certificate isn't accepted");
+  });
+
   it("is refused by a client if the certificate names another host, before a token is sent", async () => {
     const files = new TlsFiles({ names: ["DNS:elsewhere.example"] });
     const received: string[] = [];
