@@ -418,7 +418,7 @@ class Conversation {
       goodbye(this.#socket, `Error: ${objection}`);
       return false;
     }
-    const command = line.type !== "line" ? TOO_LONG : hasEnd ? parseLine(line.bytes) : CUT_OFF;
+    const command = line.type !== "line" ? this.#tooLong() : hasEnd ? parseLine(line.bytes) : CUT_OFF;
     const answer = await this.#answerTo(command);
     await this.#send(
       typeof answer === "string" ? [Buffer.from(`${answer}\n`, "utf8")] : [OK, answer, LINE_END],
@@ -442,6 +442,12 @@ class Conversation {
     return refusal === null && command.type !== "invalid"
       ? this.#answer(command, this.#held)
       : `Error: ${String(refusal)}`;
+  }
+
+  #tooLong(): LineCommand {
+    const { bytesMax } = this.#splitter;
+    const remedy = bytesMax < LINE_BYTES_MAX ? "; longer ones need a token, sent first: auth TOKEN" : "";
+    return { type: "invalid", reason: `the line is longer than ${bytesMax} bytes; it was left out${remedy}` };
   }
 
   /** Why the connection must be closed instead of executing the line. null: it need not. */
@@ -495,10 +501,6 @@ class Conversation {
 const PUT = "put ";
 const NOT_OURS =
   "this is no command but another protocol, such as HTTP, which has a port of its own; nothing was done";
-const TOO_LONG: LineCommand = {
-  type: "invalid",
-  reason: `the line is longer than ${LINE_BYTES_MAX} bytes; it was left out`,
-};
 /**
  * The last line of a connection, without a line end, isn't executed: a client that is killed while it sends
  * `put ship 12345` must not store `12`.

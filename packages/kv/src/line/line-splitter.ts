@@ -46,6 +46,11 @@ export class LineSplitter {
     return this.#pieces.length > 0 || this.#skipped !== null;
   }
 
+  /** The most bytes of a line, its end not counted. */
+  get bytesMax(): number {
+    return this.#bytesMax;
+  }
+
   /** Sets another limit for the lines that come from now on; not above that of the constructor. */
   limit(bytesMax: number): void {
     this.#bytesMax = bytesMax;
