@@ -211,7 +211,7 @@ export class Raft<Command, Result> implements AsyncDisposable {
 
   /**
    * The leader, as far as this node knows; null: it knows none. The same as `metrics().leader`, for little
-   * work.
+   * work; but a node that is closing or has stopped goes on naming the leader it knew last.
    */
   get leader(): LeaderHint | null {
     return this.#node.directory.leader;

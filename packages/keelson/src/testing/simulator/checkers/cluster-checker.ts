@@ -42,8 +42,8 @@ import { TurnChecker } from "./turn-checker.ts";
  * |        | `run/outcome-checks.ts`                                                                  |
  * | STABLE | `LeadershipChecker`; votes against a live leader: `LeaseChecker`; campaigns:             |
  * |        | `EntitlementChecker`; refused questions: `message-watch.ts`                              |
- * | KNOWN  | hints: `HintChecker`; forwarded calls: `RuntimeMessageChecker`; the other calls need     |
- * |        | clients, see below                                                                       |
+ * | KNOWN  | named leaders: `HintChecker`; forwarded calls: `RuntimeMessageChecker`; the other calls  |
+ * |        | need clients, see below                                                                  |
  * | BOUND  | `StatusChecker`; `TransferChecker`; `RuntimeMessageChecker`; nothing left at the end:    |
  * |        | `run/shutdown.ts`                                                                        |
  *

@@ -110,7 +110,7 @@ export class TurnLoop {
 
   #checkProcess(process: SimProcess): void {
     const { clock, checker } = this.#cluster;
-    const { id, core, delivery } = process;
+    const { id, core, delivery, raft, announced } = process;
     // A process that was paused in the middle of a turn is checked when it has finished the turn.
     if (!process.isUp || delivery === null || delivery.isPaused || !delivery.takeActivity()) return;
     const state = process.state();
@@ -129,6 +129,9 @@ export class TurnLoop {
     const { hungCall } = process;
     const [hungLogCall = null] = process.diskConditions.hungLogCalls;
     checker.statuses.step(id, { ...state, members, newestSnapshot, hungCall, hungLogCall }, process.now());
+    const { role, term } = state;
+    checker.hints.named(id, { leader: raft?.leader?.id ?? null, term, role });
+    checker.hints.named(id, { leader: announced.leader, term: announced.leaderTerm });
     const { sessions, isInstalling, appliedIndex } = state;
     if (sessions !== null && !isInstalling) checker.sessions.step(id, appliedIndex, sessions);
   }

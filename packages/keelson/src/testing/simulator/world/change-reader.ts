@@ -13,7 +13,11 @@ export interface ChangeReaderParts {
 /** Reads a node's change stream, as a program would that follows the node's role and leader. */
 export class ChangeReader {
   /** What the stream said last. It may lag behind the node. */
-  readonly announced: { role: string; leader: string | null } = { role: "follower", leader: null };
+  readonly announced: { role: string; leader: string | null; leaderTerm: number } = {
+    role: "follower",
+    leader: null,
+    leaderTerm: 0,
+  };
 
   /** Reads until the node stops or its process dies. */
   async run({ raft, listeners, isDead, wait }: ChangeReaderParts): Promise<void> {
@@ -21,7 +25,10 @@ export class ChangeReader {
       let count = 0;
       for await (const change of raft.changes()) {
         if (change.type === "role") this.announced.role = change.role;
-        else if (change.type === "leader") this.announced.leader = change.leader;
+        else if (change.type === "leader") {
+          this.announced.leader = change.leader;
+          this.announced.leaderTerm = change.term;
+        }
         isOver = change.type === "stopped";
         if (listeners === null || isOver) continue;
         await wait(listeners.pauseMs);

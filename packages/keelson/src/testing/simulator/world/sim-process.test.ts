@@ -53,6 +53,8 @@ describe("SimProcess", () => {
     const compare = (): void => {
       for (const process of processes) {
         expect(fromProbe(process)).toEqual(fromMetrics(process));
+        const { role, leader } = process.raft?.metrics() ?? {};
+        if (role !== "stopped") expect(process.raft?.leader).toEqual(leader);
         if (process.leads) seen.leaders += 1;
         if (process.state()?.role === "stopped") seen.stopped += 1;
         if ((process.state()?.newestSnapshot ?? 0) > 0) seen.snapshots += 1;
