@@ -18,7 +18,7 @@ const LIMITS = {
   storageStallMsMax: 300,
   stateStallMsMax: 700,
   stateTimeoutMsMax: 2500,
-  storageTimeoutMsMax: Infinity,
+  storageTimeoutMsMax: 1700,
   keepsLogForReceivers: true,
   stableAfterMs: Infinity,
 };
@@ -304,6 +304,34 @@ describe("ClusterChecker", () => {
     checker.statuses.step("a", leads, 710);
     expect(() => checker.statuses.step("a", leads, 711)).toThrow("STABLE: a goes on leading, and its disk");
   });
+
+  it.each([
+    ["part", "hungCall", LIMITS.stateTimeoutMsMax, "and a part of it hangs for"],
+    ["log", "hungLogCall", LIMITS.storageTimeoutMsMax, "and its log hangs for"],
+  ])(
+    "reports a node that goes on while one call to its %s hangs, unless it is excused (FAILSTOP)",
+    (...row) => {
+      const [, field, limitMs, reason] = row;
+      const checker = new ClusterChecker(LIMITS);
+      const call = {};
+      const step = (hung: object | null, now: number, role = "follower"): void => {
+        checker.statuses.step("a", { ...STATUS, role, [field]: hung }, now);
+      };
+      step({}, 0);
+      step(call, 1);
+      step(call, limitMs + 1);
+      step(call, limitMs + 2, "stopped");
+      step(call, limitMs + 3);
+      step(null, limitMs + 4);
+      step(call, limitMs + 5);
+      checker.statuses.excuse("a");
+      step(call, 2 * limitMs);
+      step(call, 3 * limitMs);
+      expect(() => {
+        step(call, 3 * limitMs + 1);
+      }).toThrow(`FAILSTOP: a goes on, ${reason} ${String(limitMs + 1)} ms`);
+    },
+  );
 
   it("reports a node that takes a removal for its end before that is committed (CFG)", () => {
     const checker = new ClusterChecker(LIMITS);
