@@ -13,6 +13,7 @@ import { isMainThread, parentPort, Worker, workerData } from "node:worker_thread
 import type { RunResult } from "keelson/testing";
 import { describePlan, failureOf, reportOf } from "./lib/sim-report.ts";
 import { makeEmptyDirectory } from "./lib/empty-directory.ts";
+import { runSeeds } from "./lib/worker-threads.ts";
 import { subjectOfStore, STORES, type Store } from "./sim/stores.ts";
 
 // Whatever runs a seed imports the library itself: the thread that only hands out seeds need not load it.
@@ -197,7 +198,9 @@ async function runMany(options: {
       console.log(line);
   };
   try {
-    await Promise.all(Array.from({ length: jobs }, () => work(task, take, record)));
+    const makeThread = (): Worker => new Worker(new URL(import.meta.url), { workerData: task });
+    const runs = { makeThread, take, record, outcomeOfBroken };
+    await Promise.all(Array.from({ length: jobs }, () => runSeeds<Outcome>(runs)));
   } finally {
     clearInterval(progress);
   }
@@ -221,40 +224,8 @@ async function runMany(options: {
   return failures.length === 0 && sums.runs > 0 ? 0 : 1;
 }
 
-/**
- * Runs seeds in one thread after another: an error that nothing catches ends a thread, and fails its seed.
- */
-async function work(
-  task: Task,
-  take: () => number | null,
-  record: (outcome: Outcome) => void,
-): Promise<void> {
-  let seed = take();
-  while (seed !== null) {
-    const worker = new Worker(new URL(import.meta.url), { workerData: task });
-    try {
-      for (; seed !== null; seed = take()) record(await outcomeFrom(worker, seed));
-    } catch (error) {
-      if (seed === null) throw error;
-      record(brokenRun(seed, error));
-      seed = take();
-    } finally {
-      await worker.terminate();
-    }
-  }
-}
-
-function outcomeFrom(worker: Worker, seed: number): Promise<Outcome> {
-  return new Promise((resolve, reject) => {
-    worker.removeAllListeners();
-    worker.once("message", resolve);
-    worker.once("error", reject);
-    worker.postMessage(seed);
-  });
-}
-
 /** The outcome of a run that ended its thread. */
-function brokenRun(seed: number, error: unknown): Outcome {
+function outcomeOfBroken(seed: number, error: unknown): Outcome {
   const violation = `an error that nothing caught ended the run: ${String(error)}`;
   const nothing = {
     ms: 0,
