@@ -2,22 +2,22 @@
  * Puts known bugs back into the real code, one at a time, and checks that each is found:
  * `npm run zoo -- --help`. Exits with 0 only if all were.
  */
-import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import { parseArgs } from "node:util";
 import { isMainThread, parentPort, Worker, workerData } from "node:worker_threads";
-import { format, resolveConfig } from "prettier";
 
+import { messageOf } from "./lib/worker-threads.ts";
 import { BUGS } from "./zoo/bugs.ts";
 import type { Bug } from "./zoo/bug.ts";
 import { hunt, type HuntOptions, type Trial } from "./zoo/hunt.ts";
-import { lineOf, tableOf, type Line } from "./zoo/report.ts";
+import { lineOf, type Line } from "./zoo/report.ts";
+import { StoredResults } from "./zoo/results.ts";
 
 const HELP = `Usage: npm run zoo -- [--only CODE,...] [--seeds-max N] [--trials N] [--from S] [--jobs J] [--update] [--list] [--text]
 
   --only CODE,...  look for these bugs only, and write no file; without it, docs/zoo.md and docs/zoo.json are written
   --update         write results to the files also with --only; bugs that were not looked for keep what is stored,
-                   also if the run is interrupted
+                   also if the run is interrupted, or another process writes results meanwhile
   --seeds-max N    give up on a bug after N seeds (default 2000)
   --trials N       how often each bug is looked for, each time from another first seed (default 5)
   --from S         the first seed of the first trial (default 1); the other trials begin 10,000 seeds apart
@@ -76,18 +76,19 @@ async function main(args: string[]): Promise<number> {
     trials: numberOf("trials", values.trials),
     from: numberOf("from", values.from),
   };
+  const results = new StoredResults(DOCS, BUGS);
   if (values.text) {
     const titles = new Map(BUGS.map(({ code, title }) => [code, title]));
-    const lines = storedLines().map((line) => ({ ...line, title: titles.get(line.code) ?? line.title }));
-    await write(lines);
+    await results.replaceAll(
+      results.lines.map((line) => ({ ...line, title: titles.get(line.code) ?? line.title })),
+    );
     return 0;
   }
-  const stored = values.update ? storedLines() : [];
-  const isWritten = values.only === undefined || values.update;
-  const lines = await huntAll(bugs, options, numberOf("jobs", values.jobs), async (done) => {
-    // After each bug, so that an interrupted run keeps its results.
-    const kept = stored.filter(({ code }) => !done.some((line) => line.code === code));
-    if (isWritten) await write([...kept, ...done]);
+  const jobs = numberOf("jobs", values.jobs);
+  // After each bug, so that an interrupted run keeps its results.
+  const lines = await huntAll(bugs, options, jobs, async (line, done) => {
+    if (values.update) await results.record(line);
+    else if (values.only === undefined) await results.replaceAll(done);
   });
   const missed = lines.filter(({ found }) => !found).map(({ code }) => code);
   console.log(`${lines.length - missed.length} of ${lines.length} bugs were found`);
@@ -95,28 +96,11 @@ async function main(args: string[]): Promise<number> {
   return missed.length === 0 ? 0 : 1;
 }
 
-/** The results of earlier runs. */
-function storedLines(): Line[] {
-  if (!existsSync(path.join(DOCS, "zoo.json"))) return [];
-  const { bugs } = JSON.parse(readFileSync(path.join(DOCS, "zoo.json"), "utf8")) as { bugs: Line[] };
-  return bugs;
-}
-
-async function write(lines: readonly Line[]): Promise<void> {
-  const lineFor = ({ code }: Bug): Line | undefined => lines.find((line) => line.code === code);
-  const inOrder = BUGS.map(lineFor).filter((line) => line !== undefined);
-  const open = BUGS.filter((bug) => lineFor(bug) === undefined).map(({ code }) => code);
-  const file = path.join(DOCS, "zoo.md");
-  const options = { ...(await resolveConfig(file)), filepath: file };
-  writeFileSync(file, await format(tableOf(inOrder, open), options));
-  writeFileSync(path.join(DOCS, "zoo.json"), `${JSON.stringify({ bugs: inOrder }, null, 2)}\n`);
-}
-
 async function huntAll(
   bugs: readonly Bug[],
   options: HuntOptions,
   jobs: number,
-  onProgress: (lines: readonly Line[]) => Promise<void>,
+  onProgress: (line: Line, done: readonly Line[]) => Promise<void>,
 ): Promise<Line[]> {
   const lines = new Map<string, Line>();
   const left = [...bugs];
@@ -127,7 +111,7 @@ async function huntAll(
       if ("error" in answer) throw new Error(`${bug.code}: ${answer.error}`);
       const line = lineOf(bug, answer.trials);
       lines.set(bug.code, line);
-      await onProgress([...lines.values()]);
+      await onProgress(line, [...lines.values()]);
       tell(line, answer.trials, performance.now() - began);
     }
   };
@@ -135,16 +119,15 @@ async function huntAll(
   return bugs.map(({ code }) => lines.get(code)).filter((line) => line !== undefined);
 }
 
-function inThread(task: Task): Promise<Answer> {
-  return new Promise((resolve, reject) => {
-    const worker = new Worker(new URL(import.meta.url), { workerData: task });
-    worker.on("message", (answer: Answer) => {
-      void worker.terminate().then(() => {
-        resolve(answer);
-      });
-    });
-    worker.on("error", reject);
-  });
+async function inThread(task: Task): Promise<Answer> {
+  const worker = new Worker(new URL(import.meta.url), { workerData: task });
+  try {
+    return await messageOf<Answer>(worker);
+  } catch (error) {
+    return { error: `an error that nothing caught ended the search: ${String(error)}` };
+  } finally {
+    await worker.terminate();
+  }
 }
 
 function tell({ code, found, by, median, worst }: Line, trials: readonly (Trial | null)[], ms: number): void {
