@@ -64,8 +64,8 @@ export class HintChecker {
   }
 
   /**
-   * Whether a majority has voted for this node. Asked where nobody was seen to lead the term: a leader may die
-   * or be paused in the turn in which it wins, when its first messages have left.
+   * Whether a majority has voted for this node. Asked where nobody was seen to lead the term: a leader may
+   * die or be paused in the turn in which it wins, when its first messages have left.
    */
   #hasVotes(candidate: NodeId, term: number): boolean {
     return this.#history.configs.some((config) =>
