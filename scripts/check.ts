@@ -74,6 +74,8 @@ const LANES: readonly (readonly Check[])[] = [
 /** The time limit of a check. Far above what any check takes; it ends a check that hangs. */
 const CHECK_SECONDS_MAX = 600;
 const root = path.join(import.meta.dirname, "..");
+/** Aborted by Ctrl-C: the running checks are interrupted, and no other begins. */
+const interrupted = new AbortController();
 
 /** Test cases and checks together, as they end. */
 interface RunningTally {
@@ -84,9 +86,11 @@ interface RunningTally {
 
 async function runLane(lane: readonly Check[], tally: RunningTally): Promise<void> {
   for (const { name, script, args = [] } of lane) {
+    if (interrupted.signal.aborted) return;
     const { code, output, seconds } = await run("npm", ["run", "--silent", script, "--", ...args], {
       cwd: root,
       secondsMax: CHECK_SECONDS_MAX,
+      interrupt: interrupted.signal,
     });
     if (code === 0 && wasSkipped(output)) {
       tally.skipped++;
@@ -120,6 +124,12 @@ const { values } = parseArgs({
   },
 });
 
+for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) {
+  process.on(signal, () => {
+    interrupted.abort();
+  });
+}
+
 const tally: RunningTally = { passed: 0, failed: 0, skipped: 0 };
 const report = values["tests-report"];
 if (report !== undefined) {
@@ -135,5 +145,10 @@ if (report !== undefined) {
 }
 await Promise.all(LANES.map((lane) => runLane(lane, tally)));
 
-console.log(closingLine(tally, tally.skipped));
-process.exitCode = tally.failed === 0 ? 0 : 1;
+if (interrupted.signal.aborted) {
+  console.log("interrupted: not all was checked");
+  process.exitCode = 1;
+} else {
+  console.log(closingLine(tally, tally.skipped));
+  process.exitCode = tally.failed === 0 ? 0 : 1;
+}
