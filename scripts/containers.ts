@@ -10,7 +10,7 @@ import { createServer } from "node:net";
 import path from "node:path";
 import { parseArgs } from "node:util";
 
-import { Checks } from "./containers/checks.ts";
+import { Checks, REMOVE_SOLO } from "./containers/checks.ts";
 import { engineRefusal, installPackages, startEngine, type Engine } from "./containers/engine.ts";
 import { runStep, stepsIn } from "./containers/walkthrough.ts";
 import { SKIPPED } from "./tally.ts";
@@ -56,10 +56,18 @@ async function main(): Promise<number> {
     console.log(`${((performance.now() - begun) / 1000).toFixed(0).padStart(5)} s  ${text}`);
   };
   const engine = await startEngine(path.resolve(values.data));
-  // Containers outlive this process, and `restart: always` would keep them.
+  // Whether what has the names of the page, and of the checks, is this run's.
+  let isOurs = false;
+  const remove = async (): Promise<void> => {
+    if (isOurs) await engine.shell(`${REMOVE_SOLO}; docker compose down --volumes --timeout 30`, FOLDER);
+    await engine.close();
+  };
+  // Containers outlive this process, and `restart: always` would keep them. npm passes a Ctrl-C on that this
+  // process gets anyway, so it comes twice.
+  let removed: Promise<void> | undefined;
   for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) {
-    process.once(signal, () => {
-      void engine.close().then(() => process.exit(1));
+    process.on(signal, () => {
+      removed ??= remove().finally(() => process.exit(1));
     });
   }
   try {
@@ -73,12 +81,15 @@ async function main(): Promise<number> {
       await engine.close();
       return await runInOwnNetwork();
     }
-    return (await verify(engine, say)) ? 0 : 1;
+    await refuseIfTaken(engine);
+    isOurs = true;
+    await verify(engine, say);
+    return 0;
   } catch (error) {
     console.log(`FAILED: ${error instanceof Error ? error.message : String(error)}`);
     return 1;
   } finally {
-    await engine.close();
+    await (removed ?? remove());
   }
 }
 
@@ -101,8 +112,8 @@ async function runInOwnNetwork(): Promise<number> {
   return code ?? 1;
 }
 
-async function verify(engine: Engine, say: (text: string) => void): Promise<boolean> {
-  // The run ends with the removal of its volumes: never touch those of a person who tries the example.
+/** The run ends with the removal of its volumes: never touch those of a person who tries the example. */
+async function refuseIfTaken(engine: Engine): Promise<void> {
   const taken = await engine.shell(
     "(docker ps --all --format '{{.Names}}'; docker volume ls --quiet) | grep -E '^(raft[123]|solo|rival|keelson-solo|kv-compose_raft[123])$'",
   );
@@ -110,6 +121,10 @@ async function verify(engine: Engine, say: (text: string) => void): Promise<bool
     throw new Error(
       `there are containers or volumes already, and none was touched: ${taken.output.trim().split("\n").join(", ")}`,
     );
+}
+
+/** Throws an Error that says what doesn't hold. */
+async function verify(engine: Engine, say: (text: string) => void): Promise<void> {
   const checks = new Checks(engine, FOLDER, say);
   const shell = (command: string) => engine.shell(command, FOLDER);
   const [up, ...steps] = stepsIn(readFileSync(path.join(FOLDER, "README.md"), "utf8"));
@@ -138,13 +153,10 @@ async function verify(engine: Engine, say: (text: string) => void): Promise<bool
     await must(down);
     say(`as on the page: $ ${down.command}`);
     console.log(`all ${steps.length + 2} commands of the page printed what it shows, and all 6 checks held`);
-    return true;
   } catch (error) {
     for (const id of ["raft1", "raft2", "raft3"])
       console.log(`--- ${id}\n${(await shell(`docker logs --tail 15 ${id} 2>&1`)).output}`);
     throw error;
-  } finally {
-    await shell("docker compose down --volumes --timeout 30");
   }
 }
 

@@ -92,6 +92,7 @@ class NetnsRun {
   }
 
   async run(): Promise<number> {
+    this.#endWhenInterrupted();
     const { seed, seconds } = this.#options;
     const [size = 3] = this.#options.sizes;
     const ids = Array.from({ length: size }, (_, at) => `n${at + 1}`);
@@ -112,6 +113,23 @@ class NetnsRun {
     );
     await network.close();
     return this.#verdict();
+  }
+
+  /**
+   * Ends the run on Ctrl-C, or when the process outside has ended. This process is the first of its namespace:
+   * signals that it doesn't handle are ignored, and the kernel ends all other processes with it.
+   */
+  #endWhenInterrupted(): void {
+    const end = (): void => {
+      try {
+        rmSync(this.#directory, { recursive: true, force: true });
+      } finally {
+        // Also if a server has just written a file there.
+        process.exit(1);
+      }
+    };
+    for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) process.once(signal, end);
+    process.once("disconnect", end);
   }
 
   async #phases(servers: Servers, network: NetnsNetwork): Promise<void> {

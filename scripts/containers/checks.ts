@@ -14,6 +14,8 @@ const STOP_SECONDS_MAX = 20;
 const GRACE_SECONDS = 30;
 const RIVALS = 5;
 const SOLO_HTTP = "127.0.0.1:9009";
+/** Removes what `twoContainersOneVolume` makes. */
+export const REMOVE_SOLO = "docker rm --force solo rival; docker volume rm keelson-solo";
 
 export class Checks {
   readonly #engine: Engine;
@@ -193,7 +195,7 @@ export class Checks {
         `two containers on one volume: ${RIVALS} of ${RIVALS} refused; ${count} writes acknowledged, ${found} found after a restart`,
       );
     } finally {
-      await this.#try("docker rm --force --time 0 solo; docker volume rm keelson-solo");
+      await this.#try(REMOVE_SOLO);
     }
   }
 

@@ -3,6 +3,7 @@
  * own. Both are used through the commands `docker` and `docker compose`, as on the page.
  */
 import { spawn, spawnSync } from "node:child_process";
+import { once } from "node:events";
 import { chmodSync, existsSync, mkdirSync, rmSync, writeFileSync } from "node:fs";
 import path from "node:path";
 
@@ -87,11 +88,13 @@ class Podman implements Engine {
   readonly description: string;
   readonly #env: NodeJS.ProcessEnv;
   readonly #service: ReturnType<typeof spawn>;
+  readonly #ended: Promise<unknown>;
 
   private constructor(description: string, env: NodeJS.ProcessEnv, service: ReturnType<typeof spawn>) {
     this.description = description;
     this.#env = env;
     this.#service = service;
+    this.#ended = once(service, "exit");
   }
 
   static async start(directory: string): Promise<Podman> {
@@ -113,8 +116,11 @@ class Podman implements Engine {
         env,
         stdio: "ignore",
       });
-      while (!existsSync(socket) && service.exitCode === null)
+      while (!existsSync(socket)) {
+        if (service.exitCode !== null)
+          throw new Error("podman's service ended at once; see podman system service");
         await new Promise((resolve) => setTimeout(resolve, 100));
+      }
       const { output } = await shellIn(env, "podman --version; runc --version | head -1");
       const tools = output.trim().replaceAll("\n", ", ");
       const description = `no Docker engine answers: ${tools}, cgroupfs, ${driver}, netavark; base image from debootstrap and npm`;
@@ -129,8 +135,10 @@ class Podman implements Engine {
   }
 
   async close(): Promise<void> {
-    await shellIn(this.#env, REMOVE_ALL);
+    // First, because a docker-compose that still runs would go on making containers.
     this.#service.kill();
+    await this.#ended;
+    await shellIn(this.#env, REMOVE_ALL);
   }
 }
 

@@ -63,7 +63,7 @@ export async function runStep(
       // A page that shows an error shows a command that fails.
       if (printed.code !== 0 && !shown.some((line) => line.startsWith("keelson: ")))
         return `exit code ${printed.code}:\n${printed.output}`;
-      if (shown.length === 0 || matches(shown, lines)) return null;
+      if (matches(shown, lines)) return null;
       return `printed\n${lines.join("\n")}\nand the page shows\n${shown.join("\n")}`;
     }
     await new Promise((resolve) => setTimeout(resolve, REPEAT_PAUSE_MS));

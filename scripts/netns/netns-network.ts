@@ -18,7 +18,7 @@ const BRIDGE = "peers";
 /** How long a tunnel may take to come up. */
 const TUNNEL_MS_MAX = 10_000;
 
-/** What packets can't be delayed, lost and reordered with here; null: they can be. */
+/** What delays, drops and reorders packets: the kernel, or a relay in this process. */
 export type ImpairedBy = "netem" | "relay";
 
 /**
