@@ -116,8 +116,8 @@ class NetnsRun {
   }
 
   /**
-   * Ends the run on Ctrl-C, or when the process outside has ended. This process is the first of its namespace:
-   * signals that it doesn't handle are ignored, and the kernel ends all other processes with it.
+   * Ends the run on Ctrl-C, or when the process outside has ended. This process is the first of its
+   * namespace: signals that it doesn't handle are ignored, and the kernel ends all other processes with it.
    */
   #endWhenInterrupted(): void {
     const end = (): void => {

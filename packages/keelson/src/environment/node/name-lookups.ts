@@ -43,8 +43,8 @@ export class NameLookups {
    */
   readonly #pending = new Map<string, Waiter[]>();
   /**
-   * Answers that came when no attempt waited any more, by host, each until it is used. Keeping one drops those
-   * that are too old: other nodes choose the names to dial, so the number of names has no limit.
+   * Answers that came when no attempt waited any more, by host, each until it is used. Keeping one drops
+   * those that are too old: other nodes choose the names to dial, so the number of names has no limit.
    */
   readonly #late = new Map<string, { readonly addresses: Addresses; readonly at: number }>();
 

@@ -35,8 +35,8 @@ export class CredentialFiles {
   #loggedFault = "";
 
   /**
-   * `use` takes the contents of all files. It throws if they can't be used, and then gets them again after the
-   * next reading. `check` is called after each reading.
+   * `use` takes the contents of all files. It throws if they can't be used, and then gets them again after
+   * the next reading. `check` is called after each reading.
    */
   constructor(host: TransportHost, everyMs: number, use: (texts: FileTexts) => void, check: () => void) {
     this.#host = host;

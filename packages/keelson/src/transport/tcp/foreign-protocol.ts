@@ -10,8 +10,8 @@ const PROOF_PREFIX = PROOF_MAGIC.subarray(0, 3);
 const FRAME_MAGIC = [0x4b, 0x4c, 0x53];
 
 /**
- * What the other end sends where a proof of this version belongs, and what to do. Null: not known. `first` may
- * be fewer bytes than the magic, and isn't the beginning of it.
+ * What the other end sends where a proof of this version belongs, and what to do. Null: not known. `first`
+ * may be fewer bytes than the magic, and isn't the beginning of it.
  */
 export function unprovenProtocolOf(first: Uint8Array): string | null {
   if (startsWith(first, FRAME_MAGIC)) {
