@@ -5,12 +5,10 @@ export {
   type KvBytes,
   type KvCallOptions,
   type KvClientOptions,
-  type KvDeleteResult,
-  type KvPutResult,
   type KvReadOptions,
-  type KvValue,
   type KvWriteOptions,
 } from "./client/kv-client.ts";
+export type { KvDeleteResult, KvPutResult, KvValue } from "./client/node-call.ts";
 export type { ClientTls as KvClientTls } from "./client/sender.ts";
 export {
   KEY_BYTES_MAX,

@@ -3,12 +3,12 @@
  * repeated write and answers it as the first time.
  */
 import { SESSION_LIMITS } from "keelson";
-import { SEQUENCE_HEADER, SESSION_HEADER, UNANSWERED_HEADER } from "../http/request-syntax.ts";
+import type { SessionPlace } from "./node-call.ts";
 
 /** One write in a session, from its number to its end. */
 export interface SessionWrite {
-  /** The headers of one attempt. Make them anew for each: the lowest unanswered number may rise meanwhile. */
-  readonly headers: () => Record<string, string>;
+  /** The place for one attempt. Ask anew for each: the lowest unanswered number may rise meanwhile. */
+  readonly place: () => SessionPlace;
   /** To be called once, when the write isn't sent any more, whatever came of it. */
   readonly end: () => void;
   /** To be called when the cluster says that the session has ended. Later writes go into another session. */
@@ -36,17 +36,22 @@ export class ClientSession {
     this.#open = open;
   }
 
+  /** Gives a write its number in the open session. null: none is open, or it has no room. */
+  beginNow(): SessionWrite | null {
+    const session = this.#sessionWithRoom();
+    return session === null ? null : this.#beginIn(session);
+  }
+
   /** Gives a write its number, in a new session if need be. Rejects as `open` does. */
   async begin(): Promise<SessionWrite> {
-    const session = this.#sessionWithRoom() ?? (await this.#openAnother());
+    return this.#beginIn(this.#sessionWithRoom() ?? (await this.#openAnother()));
+  }
+
+  #beginIn(session: Session): SessionWrite {
     const sequence = session.next++;
     session.unanswered.add(sequence);
     return {
-      headers: () => ({
-        [SESSION_HEADER]: String(session.id),
-        [SEQUENCE_HEADER]: String(sequence),
-        [UNANSWERED_HEADER]: String(lowestUnanswered(session)),
-      }),
+      place: () => ({ session: session.id, sequence, unanswered: lowestUnanswered(session) }),
       end: () => {
         session.unanswered.delete(sequence);
       },

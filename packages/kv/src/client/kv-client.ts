@@ -15,15 +15,26 @@
  * **What an error says.** An error's outcome covers all attempts: if an earlier one may have taken effect, a
  * later refusal is still "unknown" (`withOutcomeOfAllAttempts`).
  */
-import * as v from "valibot";
-import { ErrorBodyText, KvClientError } from "./client-error.ts";
-import { ClientSession, type SessionWrite } from "./client-session.ts";
-import { KnownNodes } from "./known-nodes.ts";
-import { NotConnectedError, Sender, type ClientTls } from "./sender.ts";
-import { authorization, isToken } from "../access/token-file.ts";
-import { targetOfKey } from "../http/request-syntax.ts";
+import { isToken } from "../access/token-file.ts";
 import { pause } from "../shared/pause.ts";
-import { unreachable } from "./unreachable.ts";
+import { KvClientError } from "./client-error.ts";
+import { ClientSession, type SessionWrite } from "./client-session.ts";
+import { HttpTransport } from "./http-transport.ts";
+import { KnownNodes } from "./known-nodes.ts";
+import type {
+  CallCondition,
+  CallResults,
+  DeleteCall,
+  KvDeleteResult,
+  KvPutResult,
+  KvValue,
+  NodeAnswer,
+  NodeCall,
+  PutCall,
+  ReadConsistency,
+  Transport,
+} from "./node-call.ts";
+import { Sender, type ClientTls } from "./sender.ts";
 
 /** Options of a client. */
 export interface KvClientOptions {
@@ -78,33 +89,11 @@ export interface KvReadOptions extends KvCallOptions {
    * same, with less work for the leader, provided that no clock drifts by more than the servers' bound.
    * `stale`: what the asked node holds, which may be older than writes that were answered.
    */
-  readonly consistency?: "linearizable" | "lease" | "stale" | undefined;
+  readonly consistency?: ReadConsistency | undefined;
 }
 
 /** A key or a value. A string stands for its UTF-8 bytes, so it must not hold half of a surrogate pair. */
 export type KvBytes = string | Uint8Array;
-
-/** What a put did. */
-export interface KvPutResult {
-  /** Puts and deletes that were applied before this one. */
-  readonly index: number;
-  /** The key's version from now on, for `ifVersion`. */
-  readonly version: number;
-}
-
-/** What a delete did. */
-export interface KvDeleteResult {
-  /** Puts and deletes that were applied before this one. */
-  readonly index: number;
-  /** Whether the key had a value before. */
-  readonly existed: boolean;
-}
-
-/** A value with its version. */
-export interface KvValue {
-  readonly value: Uint8Array;
-  readonly version: number;
-}
 
 const TIMEOUT_MS_DEFAULT = 10_000;
 
@@ -116,29 +105,6 @@ const PAUSE_MS_MAX = 250;
 
 /** The most milliseconds of an attempt that may be repeated whatever its outcome. */
 const ATTEMPT_MS_MAX = 2000;
-
-/** Error codes that prove that the request was never sent. */
-const NOT_SENT = ["ECONNREFUSED", "ENOTFOUND", "EHOSTUNREACH", "ENETUNREACH", "UND_ERR_CONNECT_TIMEOUT"];
-
-const PutResult = v.object({ index: v.number(), version: v.number() });
-const SessionResult = v.object({ session: v.number() });
-const DeleteResult = v.object({ index: v.number(), existed: v.boolean() });
-/** An answer, received completely. */
-interface Answer {
-  readonly status: number;
-  readonly headers: Headers;
-  readonly body: Uint8Array;
-}
-
-/** A request, as each attempt sends it. */
-interface Request {
-  readonly method: "GET" | "PUT" | "DELETE" | "POST";
-  readonly target: string;
-  readonly headers?: Record<string, string>;
-  readonly body?: Uint8Array;
-  /** The write's place in a session. Absent: the request is no write, or belongs to no session. */
-  readonly write?: SessionWrite;
-}
 
 /**
  * A client of the key-value store. It finds the leader and repeats calls within their time limit. Its writes
@@ -155,9 +121,7 @@ interface Request {
 export class KvClient {
   readonly #nodes: readonly string[];
   readonly #known: KnownNodes;
-  readonly #sender: Sender;
-  /** The header with the token, if there is one. */
-  readonly #authorization: Readonly<Record<string, string>>;
+  readonly #transport: Transport;
   readonly #timeoutMs: number;
   /** The address of the last known leader. null: not known. Written by `#call`. */
   #leader: string | null = null;
@@ -173,8 +137,7 @@ export class KvClient {
       throw new RangeError("the token is not 16 to 1024 visible ASCII characters without spaces");
     this.#nodes = nodes.map((node) => nodeIn(node, tls !== undefined));
     this.#known = new KnownNodes(this.#nodes, token !== undefined);
-    this.#sender = new Sender(tls);
-    this.#authorization = authorization(token ?? null);
+    this.#transport = new HttpTransport(new Sender(tls), token ?? null);
     this.#timeoutMs = timeoutMs;
     this.#session = sessions ? new ClientSession(() => this.#openSession()) : null;
   }
@@ -188,7 +151,7 @@ export class KvClient {
     const id = this.#session?.detach() ?? null;
     if (id === null) return;
     const deadline = performance.now() + this.#timeoutMs;
-    await this.#call({ method: "DELETE", target: `/sessions/${id}` }, deadline, undefined);
+    await this.#call({ type: "end-session", session: id }, deadline, undefined);
   }
 
   /**
@@ -197,10 +160,8 @@ export class KvClient {
    * @throws KvClientError with the code `CONDITION_FAILED` if the condition doesn't hold
    */
   async put(key: KvBytes, value: KvBytes, options: KvWriteOptions = {}): Promise<KvPutResult> {
-    const headers = conditionHeaders(options);
-    const request = { method: "PUT", target: targetOf(key), headers, body: bytesOf(value) } as const;
-    const answer = await this.#write(request, options);
-    return resultOf(answer, PutResult);
+    const condition = conditionOf(options);
+    return this.#write({ type: "put", key: bytesOf(key), value: bytesOf(value), condition }, options);
   }
 
   /**
@@ -209,34 +170,29 @@ export class KvClient {
    * @throws KvClientError with the code `CONDITION_FAILED` if the condition doesn't hold
    */
   async delete(key: KvBytes, options: KvWriteOptions = {}): Promise<KvDeleteResult> {
-    const headers = conditionHeaders(options);
-    const answer = await this.#write({ method: "DELETE", target: targetOf(key), headers }, options);
-    return resultOf(answer, DeleteResult);
+    const condition = conditionOf(options);
+    return this.#write({ type: "delete", key: bytesOf(key), condition }, options);
   }
 
   /**
    * Reads a key's value. Resolves with null if the key has none. Rejects with a `KvClientError` if no node
    * answers the read.
    */
-  async get(key: KvBytes, options: KvReadOptions = {}): Promise<KvValue | null> {
-    const query = options.consistency === undefined ? "" : `?consistency=${options.consistency}`;
+  async get(key: KvBytes, { consistency, signal }: KvReadOptions = {}): Promise<KvValue | null> {
     const deadline = performance.now() + this.#timeoutMs;
-    const request = { method: "GET", target: targetOf(key) + query } as const;
-    const answer = await this.#call(request, deadline, options.signal);
-    if (answer.status === 404) return null;
-    const { body, headers, status } = expectStatus(answer, 200);
-    const version = /^"([1-9]\d{0,15})"$/.exec(headers.get("etag") ?? "")?.[1];
-    if (version === undefined) throw notOurs(status);
-    return { value: body, version: Number(version) };
+    return this.#call({ type: "get", key: bytesOf(key), consistency }, deadline, signal);
   }
 
-  async #write(request: Request, { signal }: KvWriteOptions): Promise<Answer> {
+  async #write<Call extends PutCall | DeleteCall>(
+    call: Call,
+    { signal }: KvWriteOptions,
+  ): Promise<CallResults[Call["type"]]> {
     const deadline = performance.now() + this.#timeoutMs;
-    if (this.#session === null) return this.#call(request, deadline, signal);
+    if (this.#session === null) return this.#call(call, deadline, signal);
     for (;;) {
-      const write = await this.#begin(this.#session, deadline, signal);
+      const write = this.#session.beginNow() ?? (await this.#begin(this.#session, deadline, signal));
       try {
-        return await this.#call({ ...request, write }, deadline, signal);
+        return await this.#call({ ...call, place: write.place }, deadline, signal);
       } catch (error) {
         if (!(error instanceof KvClientError) || error.code !== SESSION_EXPIRED) throw error;
         write.expired();
@@ -274,9 +230,7 @@ export class KvClient {
   /** Resolves with the session's id. Repeating it does no harm: an unused session ends by itself. */
   async #openSession(): Promise<number> {
     try {
-      const request = { method: "POST", target: "/sessions" } as const;
-      const answer = await this.#call(request, performance.now() + this.#timeoutMs, undefined);
-      return resultOf(answer, SessionResult, 201).session;
+      return await this.#call({ type: "open-session" }, performance.now() + this.#timeoutMs, undefined);
     } catch (error) {
       if (!(error instanceof KvClientError)) throw error;
       const message = `no session could be opened: ${error.message}`;
@@ -285,32 +239,37 @@ export class KvClient {
   }
 
   /**
-   * Sends the request until an answer settles it. Resolves with that answer, which may be an error such as
-   * 404 or 412; throws if no attempt got one, or if the session has ended.
+   * Sends the call until an answer settles it. Resolves with the result; throws the error that settles it, or
+   * that of the last attempt.
    */
-  async #call(request: Request, deadline: number, signal: AbortSignal | undefined): Promise<Answer> {
+  async #call<Call extends NodeCall>(
+    call: Call,
+    deadline: number,
+    signal: AbortSignal | undefined,
+  ): Promise<CallResults[Call["type"]]> {
     let pauseMs = PAUSE_MS_MIN;
     let isFollowing = false;
     // Whether an earlier attempt may have taken effect.
     let mayHaveTakenEffect = false;
     for (let attempt = 1; ; attempt++) {
       const node = this.#leader ?? this.#nodes[this.#failedAttempts % this.#nodes.length] ?? "";
-      const result = await this.#attempt(node, request, deadline, signal);
-      if (result instanceof KvClientError) this.#leader = null;
-      else if (result.status === GONE) throw withOutcomeOfAllAttempts(errorOf(result), mayHaveTakenEffect);
-      else if (result.status !== 307) {
-        if (isVerdict(result)) return result;
-        throw withOutcomeOfAllAttempts(errorOf(result), mayHaveTakenEffect);
-      }
-      const error = result instanceof KvClientError ? result : errorOf(result);
+      const leftMs = Math.max(1, Math.ceil(deadline - performance.now()));
+      // A node that hangs shouldn't use up all of the time: another may answer.
+      const timeoutMs = isRepeatable(call) ? Math.min(leftMs, ATTEMPT_MS_MAX) : leftMs;
+      const answer = await this.#transport.attempt(node, call, { timeoutMs, signal });
+      if (answer.type === "done") return answer.result;
+      const { error } = answer;
+      if (answer.type === "verdict") throw error;
+      if (answer.type === "refused") throw withOutcomeOfAllAttempts(error, mayHaveTakenEffect);
+      if (answer.type === "failed") this.#leader = null;
       const isLast = attempt >= ATTEMPTS_MAX || performance.now() + pauseMs >= deadline;
-      const mayRepeat = error.outcome === "not-done" || isRepeatable(request);
+      const mayRepeat = error.outcome === "not-done" || isRepeatable(call);
       if (!mayRepeat || isLast || error.code === "ABORTED")
         throw withOutcomeOfAllAttempts(error, mayHaveTakenEffect);
       mayHaveTakenEffect ||= error.outcome === "unknown";
       // Follow a redirect at once, but not two in a row. Otherwise pause, and ask another node.
       const wasFollowing = isFollowing;
-      isFollowing = this.#follow(node, result, mayHaveTakenEffect);
+      isFollowing = this.#follow(node, answer, mayHaveTakenEffect);
       if (isFollowing && !wasFollowing) continue;
       if (!isFollowing) this.#failedAttempts += 1;
       await pause(pauseMs, signal);
@@ -323,8 +282,8 @@ export class KvClient {
    *
    * @throws KvClientError the client may not follow there; another node would name the same leader
    */
-  #follow(node: string, result: Answer | KvClientError, mayHaveTakenEffect: boolean): boolean {
-    const location = result instanceof KvClientError ? null : result.headers.get("location");
+  #follow(node: string, answer: NodeAnswer<unknown>, mayHaveTakenEffect: boolean): boolean {
+    const location = answer.type === "redirect" ? answer.location : null;
     try {
       const leader = location === null ? null : this.#known.follow(node, location);
       this.#leader = leader === node ? null : leader;
@@ -333,36 +292,6 @@ export class KvClient {
       throw withOutcomeOfAllAttempts(error, mayHaveTakenEffect);
     }
     return this.#leader !== null;
-  }
-
-  /** One attempt. Resolves with the answer if the caller or `#call` can use it, else with an error. */
-  async #attempt(
-    node: string,
-    request: Request,
-    deadline: number,
-    signal: AbortSignal | undefined,
-  ): Promise<Answer | KvClientError> {
-    const { method, target, headers, body, write } = request;
-    const leftMs = Math.max(1, Math.ceil(deadline - performance.now()));
-    // A node that hangs shouldn't use up all of the time: another may answer.
-    const timeout = AbortSignal.timeout(isRepeatable(request) ? Math.min(leftMs, ATTEMPT_MS_MAX) : leftMs);
-    const init = {
-      method,
-      headers: { ...this.#authorization, ...headers, ...write?.headers() },
-      body,
-      signal: signal === undefined ? timeout : AbortSignal.any([timeout, signal]),
-    } as const;
-    try {
-      const response = await this.#sender.send(node, target, init);
-      const answer = {
-        status: response.status,
-        headers: response.headers,
-        body: new Uint8Array(await response.arrayBuffer()),
-      };
-      return answer.status === 429 || answer.status >= 500 ? errorOf(answer) : answer;
-    } catch (cause) {
-      return attemptError(cause, node, timeout, signal);
-    }
   }
 }
 
@@ -373,29 +302,15 @@ function nodeIn(text: string, hasTls: boolean): string {
   return text.startsWith("https://") || (hasTls && !isPlain) ? `https://${address}` : address;
 }
 
-/** The status of the answer to a write if its session has ended, or if its own answer is no longer kept. */
-const GONE = 410;
-/** The statuses that answer a request once and for all, see `isVerdict`. */
-const NOT_FOUND = 404;
-const CONDITION_FAILED = 412;
-/** The code of an answer with status 410 (`GONE`) if the session itself has ended. */
+/** The code of the error if the write's session has ended. */
 const SESSION_EXPIRED = "SESSION_EXPIRED";
 
 /**
- * Whether the request may be repeated if its outcome is unknown: a repetition does no harm (see the file's
+ * Whether the call may be repeated if its outcome is unknown: a repetition does no harm (see the file's
  * header).
  */
-function isRepeatable({ method, target, write }: Request): boolean {
-  return method === "GET" || write !== undefined || target.startsWith("/sessions");
-}
-
-/**
- * Whether the answer is about all attempts of the request: a success, "no such key", or "the condition
- * doesn't hold". In a session these are the first attempt's answer. Every other error is about its own
- * attempt alone.
- */
-function isVerdict({ status }: Answer): boolean {
-  return status < 400 || status === NOT_FOUND || status === CONDITION_FAILED;
+function isRepeatable(call: NodeCall): boolean {
+  return (call.type !== "put" && call.type !== "delete") || call.place !== undefined;
 }
 
 /**
@@ -438,75 +353,10 @@ async function unlessAborted<T>(
   }
 }
 
-/** The error of an attempt that got no answer. */
-function attemptError(
-  cause: unknown,
-  node: string,
-  timeout: AbortSignal,
-  signal: AbortSignal | undefined,
-): KvClientError {
-  const options = { cause };
-  if (cause instanceof NotConnectedError && cause.cause instanceof Error)
-    return new KvClientError("UNREACHABLE", "not-done", null, unreachable(node, cause), options);
-  if (signal?.aborted === true)
-    return new KvClientError("ABORTED", "unknown", null, "the call was aborted", options);
-  if (timeout.aborted)
-    return new KvClientError("TIMED_OUT", "unknown", null, `no answer from ${node} in time`, options);
-  const reason = cause instanceof Error && cause.cause instanceof Error ? cause.cause : cause;
-  const code = reason instanceof Error && "code" in reason ? String(reason.code) : "";
-  if (NOT_SENT.includes(code)) {
-    return new KvClientError("UNREACHABLE", "not-done", null, `${node} cannot be reached (${code})`, options);
-  }
-  return new KvClientError("CONNECTION_LOST", "unknown", null, `the connection to ${node} was lost`, options);
-}
-
-/** The error that an error answer describes. */
-function errorOf(answer: Answer): KvClientError {
-  const { status } = answer;
-  const body = v.safeParse(ErrorBodyText, textOf(answer));
-  if (!body.success) {
-    const message = `an answer with status ${status} that says nothing more`;
-    return new KvClientError("BAD_ANSWER", "unknown", status, message);
-  }
-  const { code, outcome, message } = body.output.error;
-  return new KvClientError(code, outcome, status, message);
-}
-
-/** The answer if it has this status; else throws the error that it describes. */
-function expectStatus(answer: Answer, status: number): Answer {
-  if (answer.status === status) return answer;
-  throw errorOf(answer);
-}
-
-/** The JSON body of a successful answer, checked. Throws if the answer is an error. */
-function resultOf<Schema extends v.GenericSchema>(
-  answer: Answer,
-  schema: Schema,
-  status = 200,
-): v.InferOutput<Schema> {
-  const text = textOf(expectStatus(answer, status));
-  const result = v.safeParse(v.pipe(v.string(), v.parseJson(), schema), text);
-  if (result.success) return result.output;
-  throw notOurs(answer.status);
-}
-
-function notOurs(status: number): KvClientError {
-  return new KvClientError("BAD_ANSWER", "unknown", status, "an answer that no node would give");
-}
-
-function textOf({ body }: Answer): string {
-  return Buffer.from(body).toString("utf8");
-}
-
-function conditionHeaders({ ifVersion, ifAbsent = false }: KvWriteOptions): Record<string, string> {
+function conditionOf({ ifVersion, ifAbsent = false }: KvWriteOptions): CallCondition {
   if (ifVersion !== undefined && ifAbsent)
     throw badCall("ifVersion and ifAbsent can't both hold: give one of them");
-  if (ifVersion !== undefined) return { "If-Match": `"${ifVersion}"` };
-  return ifAbsent ? { "If-None-Match": "*" } : {};
-}
-
-function targetOf(key: KvBytes): string {
-  return targetOfKey(bytesOf(key));
+  return { ifVersion, ifAbsent };
 }
 
 /**
