@@ -38,10 +38,12 @@ const KV_FOLDERS = {
   node: ["store"],
   access: ["shared"],
   tls: ["shared"],
+  // The bytes of the binary client protocol: the server and the client use them.
+  binary: ["shared", "store"],
   http: ["shared", "store", "node", "access", "tls"],
   line: ["shared", "store", "node", "access", "tls"],
   // The client writes requests in the syntax that the server reads (http/request-syntax.ts).
-  client: ["shared", "access", "http"],
+  client: ["shared", "access", "binary", "http"],
   server: ["shared", "store", "node", "access", "tls", "http", "line", "client"],
   cli: ["shared", "store", "node", "access", "client", "server"],
 };

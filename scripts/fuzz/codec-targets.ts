@@ -18,7 +18,7 @@ import {
 } from "keelson/codec";
 
 import type { Chance } from "../lib/chance.ts";
-import { joined } from "./mutate.ts";
+import { cutAnywhere, joined } from "./mutate.ts";
 import { decoded, expectThat, shown, type Target } from "./target.ts";
 
 type Message = Exclude<MessageFrame["message"], RuntimeMessage>;
@@ -104,16 +104,6 @@ function readFrames(chunks: readonly Uint8Array[]): ReadFrames {
 function encodeFrame(frame: Frame): Uint8Array {
   if (frame.type !== "message") return encodeControlMessage(frame);
   return joined(...encodeMessage(frame.message, frame.records, frame.group).chunks);
-}
-
-function cutAnywhere(bytes: Uint8Array, chance: Chance): Uint8Array[] {
-  const chunks: Uint8Array[] = [];
-  for (let at = 0; at < bytes.length;) {
-    const end = Math.min(bytes.length, at + chance.pick([1, 2, 7, 23, 24, 25, 60, 500]));
-    chunks.push(bytes.subarray(at, end));
-    at = end;
-  }
-  return chunks;
 }
 
 function repairFrames(bytes: Uint8Array): void {

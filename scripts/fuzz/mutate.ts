@@ -26,6 +26,16 @@ export function mutate(bytes: Uint8Array, other: Uint8Array, chance: Chance): Ui
   return mutated;
 }
 
+export function cutAnywhere(bytes: Uint8Array, chance: Chance): Uint8Array[] {
+  const chunks: Uint8Array[] = [];
+  for (let at = 0; at < bytes.length;) {
+    const end = Math.min(bytes.length, at + chance.pick([1, 2, 7, 23, 24, 25, 60, 500]));
+    chunks.push(bytes.subarray(at, end));
+    at = end;
+  }
+  return chunks;
+}
+
 type Mutation = (bytes: Uint8Array, other: Uint8Array, chance: Chance) => Uint8Array;
 
 const MUTATIONS: readonly Mutation[] = [

@@ -1,6 +1,7 @@
 import { frames, membership, records } from "./codec-targets.ts";
 import { httpTarget } from "./http-target.ts";
 import { commands, httpSyntax, lines } from "./kv-targets.ts";
+import { answers, calls } from "./protocol-targets.ts";
 import { sessionEntries, sessionTable } from "./session-targets.ts";
 import { snapshotTarget } from "./snapshot-target.ts";
 import type { Target } from "./target.ts";
@@ -17,6 +18,8 @@ export const TARGETS: Readonly<Record<string, () => Target>> = {
   commands: () => commands,
   line: () => lines,
   "http-syntax": () => httpSyntax,
+  calls: () => calls,
+  answers: () => answers,
   wal: walTarget,
   http: httpTarget,
 };
