@@ -18,6 +18,7 @@ import { RUNTIME_BUGS } from "./runtime-bugs.ts";
 import { SEAM_BUGS } from "./seam-bugs.ts";
 import { SNAPSHOT_BUGS } from "./snapshot-bugs.ts";
 import { STORAGE_BUGS } from "./storage-bugs.ts";
+import { TIME_BUGS } from "./time-bugs.ts";
 
 /** All bugs, ordered by the letters of their code, then by its number. */
 export const BUGS: readonly Bug[] = [
@@ -39,6 +40,7 @@ export const BUGS: readonly Bug[] = [
   ...PEER_BUGS,
   ...INSTALLATION_BUGS,
   ...INTERRUPTION_BUGS,
+  ...TIME_BUGS,
 ].sort((a, b) => a.code.localeCompare(b.code, "en", { numeric: true }));
 
 /** A bug as the patch that the module loader applies. */

@@ -83,8 +83,8 @@ export const REST_BUGS: readonly Bug[] = [
     code: "Q3e",
     title: "Nobody tells an idle cluster's sessions the time, and they never end",
     file: "runtime/sessions/log-clock.ts",
-    from: "return table.size > 0 && environment.now() - this.#readAt >= STILL_MS_MAX;",
-    to: "return table.size > 0 && environment.now() - this.#readAt >= STILL_MS_MAX * 1_000;",
+    from: "return isUsed && environment.now() - this.#readAt >= STILL_MS_MAX;",
+    to: "return isUsed && environment.now() - this.#readAt >= STILL_MS_MAX * 1_000;",
   },
   {
     code: "Q3h",

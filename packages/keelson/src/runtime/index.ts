@@ -39,6 +39,7 @@ export {
   type StandardSchema,
   type StateMachine,
   type StateMachineCodec,
+  type ApplyContext,
 } from "./shared/index.ts";
 
 // Calls: what they take and return.

@@ -279,7 +279,10 @@ function loopOf<Command, Result>(base: Base<Command, Result>): Loop<Command, Res
     latency,
     sessions,
     results,
-    logClock: new LogClock({ core, environment, table: base.sessionTable }),
+    logClock: new LogClock({
+      ...{ core, environment, table: base.sessionTable },
+      stepMs: stateMachine.logTimeStepMs ?? null,
+    }),
     applier: new Applier({
       ...{ stateMachine, logRecords, core, environment, limits, applied, sessions, results, failed },
     }),

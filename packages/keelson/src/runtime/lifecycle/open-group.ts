@@ -6,7 +6,7 @@ import { sameConfig } from "../../core/config.ts";
 import { RaftNode } from "../../core/node.ts";
 import { TERM_MAX, type LogPosition } from "../../core/position.ts";
 import type { Environment } from "../../environment/environment.ts";
-import { StorageFailedError, WrongIdentityError } from "../../errors.ts";
+import { InvalidOptionError, StorageFailedError, WrongIdentityError } from "../../errors.ts";
 import type { LogStore, StoredLog } from "../../storage/log-store.ts";
 import { isIn, termIn } from "../../storage/stored-log.ts";
 import { isNamed } from "../../codec/cluster-id.ts";
@@ -20,7 +20,7 @@ import type { GroupParts, ProcessParts } from "./node-parts.ts";
 import { Opening } from "./opening.ts";
 import { reconcile } from "./reconcile.ts";
 import type { RaftOptions, Settings } from "../shared/index.ts";
-import { sessionTableOf } from "../sessions/index.ts";
+import { RECORDS_MISSING, sessionTableOf, type SessionTable } from "../sessions/index.ts";
 import { WatchedSnapshotStore } from "../snapshots/index.ts";
 import { stateMachineHost, watchedStateMachine } from "./watched-state-machine.ts";
 
@@ -75,10 +75,11 @@ export async function openGroup<Command, Result>(
     const logRecords = new LogRecords(buffer, store, watchdog);
     const window = (options as CoreObserverOption)[coreWindow];
     const core = coreOf(stored, applied, logRecords, settings, environment, window);
+    const sessionTable = await sessionTableOf(state, environment);
+    checkLogTime(stateMachine.logTimeStepMs, sessionTable);
     return {
       ...{ settings, stateMachine, store, stored, core, logRecords, memberships, applied },
-      ...{ snapshotStore, stallWatch },
-      sessionTable: await sessionTableOf(state, environment),
+      ...{ snapshotStore, stallWatch, sessionTable },
     };
   } catch (error) {
     await opening.undo();
@@ -157,6 +158,14 @@ function checkApplied(applied: LogPosition, stored: StoredLog): void {
     `the state machine holds entry ${String(index)} of term ${String(term)}, which is not in the log (it ends at ` +
       `entry ${String(stored.lastIndex)}): they do not belong together. Restore the directories of both from one ` +
       "moment, or remove both and add this node to the cluster anew",
+  );
+}
+
+/** Refuses a state machine that uses log time, and whose state came without it: it would begin at 0 again. */
+function checkLogTime(stepMs: number | undefined, { isKnown }: SessionTable): void {
+  if (stepMs === undefined || isKnown) return;
+  throw new InvalidOptionError(
+    `stateMachine.logTimeStepMs is ${String(stepMs)}, and the state was stored without log time: ${RECORDS_MISSING}`,
   );
 }
 

@@ -24,6 +24,7 @@ export function watchedStateMachine<Command, Result>(
   return {
     codec: machine.codec ?? jsonCodec(),
     schema: machine.schema,
+    logTimeStepMs: machine.logTimeStepMs,
     open: (identity, host) => run("opening it", async () => machine.open?.(identity, host) ?? ORIGIN),
     apply: (command, at) => {
       const result = machine.apply(command, at);

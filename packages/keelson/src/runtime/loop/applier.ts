@@ -34,7 +34,7 @@ import {
   type ResultEncoder,
   StateMachineFailure,
 } from "../shared/index.ts";
-import { isSessionKind, type SessionKind, type SessionApplier } from "../sessions/index.ts";
+import { isSessionKind, RECORDS_MISSING, type SessionKind, type SessionApplier } from "../sessions/index.ts";
 
 /**
  * No command is begun in a batch that has run for this many milliseconds: a longer batch would delay
@@ -315,10 +315,18 @@ export class Applier<Command, Result> {
     payload: Uint8Array,
     position: LogPosition,
   ): AppliedCommand<Result> | Promise<AppliedCommand<Result>> {
-    const { stateMachine } = this.#parts;
+    const { stateMachine, sessions } = this.#parts;
     const command = this.#decode(payload, position);
+    const { index, term } = position;
+    if (stateMachine.logTimeStepMs !== undefined && !sessions.table.isKnown) {
+      // It would be told 0, and the other nodes' state machines the right time.
+      const cause = new Error(RECORDS_MISSING);
+      throw new ApplyFailure(stateMachineFailure(`it has no log time for entry ${String(index)}`, cause));
+    }
     try {
-      const result = stateMachine.apply(command, position);
+      // The table's log time, which the entries up to this one have moved. An entry's own clock reading may
+      // be below it, after a change of leader, or far above.
+      const result = stateMachine.apply(command, { index, term, logTimeMs: sessions.table.logTimeMs });
       if (!isPromiseLike(result)) return { position, type: "done", result };
       return Promise.resolve(result).then(
         (value) => ({ position, type: "done", result: value }),

@@ -29,8 +29,8 @@ export interface LeaderMaintenanceParts {
   /** Called when the node begins to lead. From the first call in each term on, the leader counts log time. */
   readonly beginTime: () => void;
   /**
-   * Proposes an entry that moves log time forward, if sessions are open and no entry has moved it lately
-   * (`LogClock.isTickDue`): without it they would never expire in a cluster that gets no session entries.
+   * Proposes an entry that moves log time forward, if anything depends on it and no entry has moved it lately
+   * (`LogClock.isTickDue`): without it sessions would never expire in a cluster that gets no session entries.
    */
   readonly tellTime: () => void;
   /** Tells members that have lost entries that they have. It repeats this, because a message may be lost. */

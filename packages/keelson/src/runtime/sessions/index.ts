@@ -1,7 +1,13 @@
 // Sessions (§8; dissertation 6.3): the replicated table that makes retries safe, how its entries are applied,
 // and the `Session` that callers use.
 export { LogClock } from "./log-clock.ts";
-export { isSessionKind, SessionApplier, sessionTableOf, type SessionKind } from "./session-applier.ts";
+export {
+  isSessionKind,
+  RECORDS_MISSING,
+  SessionApplier,
+  sessionTableOf,
+  type SessionKind,
+} from "./session-applier.ts";
 export { countSessions, encodeRecords, readRecords, writeRecords } from "./session-records.ts";
 export { SESSION_LIMITS, SessionTable, type SessionLimits, type SessionTableView } from "./session-table.ts";
 export {

@@ -8,8 +8,11 @@ const HOUR = 3_600_000;
 describe("the log's clock", () => {
   it("adds the time that the node has led to the log's time at the start of its term", () => {
     const parts = { now: 50 };
-    const table = { logTimeMs: 1000, size: 1 };
-    const clock = new LogClock({ core: { term: 1 }, table, environment: { now: () => parts.now } });
+    const table = { logTimeMs: 1000, size: 1, isKnown: true };
+    const clock = new LogClock({
+      ...{ core: { term: 1 }, table, stepMs: null },
+      environment: { now: () => parts.now },
+    });
     clock.begin();
     parts.now += 300.7;
     expect(clock.read()).toBe(1300);
@@ -20,8 +23,8 @@ describe("the log's clock", () => {
   it("starts anew with each term, so time stands still during an election", () => {
     const parts = { now: 50 };
     const core = { term: 1 };
-    const table = { logTimeMs: 1000, size: 1 };
-    const clock = new LogClock({ core, table, environment: { now: () => parts.now } });
+    const table = { logTimeMs: 1000, size: 1, isKnown: true };
+    const clock = new LogClock({ ...{ core, table, stepMs: null }, environment: { now: () => parts.now } });
     clock.begin();
     parts.now += 5000;
     core.term = 3;
@@ -32,8 +35,11 @@ describe("the log's clock", () => {
 
   it("stays within one step of the applied time, however long nothing could be proposed (Z13)", () => {
     const parts = { now: 50 };
-    const table = { logTimeMs: 1000, size: 1 };
-    const clock = new LogClock({ core: { term: 1 }, table, environment: { now: () => parts.now } });
+    const table = { logTimeMs: 1000, size: 1, isKnown: true };
+    const clock = new LogClock({
+      ...{ core: { term: 1 }, table, stepMs: null },
+      environment: { now: () => parts.now },
+    });
     clock.begin();
     parts.now += HOUR;
     expect(clock.read()).toBe(1000 + LOG_TIME_STEP_MS_MAX);
@@ -43,14 +49,49 @@ describe("the log's clock", () => {
 
   it("is due to be told while sessions are open", () => {
     const parts = { now: 50 };
-    const table = { logTimeMs: 1000, size: 1 };
-    const clock = new LogClock({ core: { term: 1 }, table, environment: { now: () => parts.now } });
+    const table = { logTimeMs: 1000, size: 1, isKnown: true };
+    const clock = new LogClock({
+      ...{ core: { term: 1 }, table, stepMs: null },
+      environment: { now: () => parts.now },
+    });
     clock.begin();
     expect(clock.isTickDue).toBe(false);
     parts.now += LOG_TIME_STEP_MS_MAX / 2;
     expect(clock.isTickDue).toBe(true);
     table.size = 0;
     expect(clock.isTickDue).toBe(false);
+  });
+
+  it("is due to be told while the state machine uses it, and a step before a command", () => {
+    const parts = { now: 50 };
+    const core = { term: 1 };
+    const table = { logTimeMs: 1000, size: 0, isKnown: true };
+    const clock = new LogClock({ ...{ core, table, stepMs: 100 }, environment: { now: () => parts.now } });
+    clock.begin();
+    parts.now += 99;
+    expect(clock.isStepDue).toBe(false);
+    parts.now += 1;
+    expect(clock.isStepDue).toBe(true);
+    expect(clock.isTickDue).toBe(false);
+    expect(clock.read()).toBe(1100);
+    expect(clock.isStepDue).toBe(false);
+    parts.now += LOG_TIME_STEP_MS_MAX / 2;
+    expect(clock.isTickDue).toBe(true);
+    // A new leader counts from its own first call on.
+    core.term = 2;
+    expect(clock.isStepDue).toBe(false);
+  });
+
+  it("is never due where the table isn't known, since the entry would stop the node", () => {
+    const parts = { now: 50 };
+    const table = { logTimeMs: 0, size: 0, isKnown: false };
+    const clock = new LogClock({
+      ...{ core: { term: 1 }, table, stepMs: 100 },
+      environment: { now: () => parts.now },
+    });
+    clock.begin();
+    parts.now += HOUR;
+    expect([clock.isStepDue, clock.isTickDue]).toEqual([false, false]);
   });
 });
 

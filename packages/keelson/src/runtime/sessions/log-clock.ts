@@ -6,15 +6,18 @@ import type { Environment } from "../../environment/environment.ts";
 import type { SessionTable } from "./session-table.ts";
 
 /**
- * A leader with open sessions moves log time forward when it has stood still for so many milliseconds. Half
- * of a step, because one entry moves log time by a step at most: waiting for longer could let it fall behind.
+ * A leader moves log time forward when it has stood still for so many milliseconds, if anything depends on
+ * it: open sessions, or a state machine that uses it. Half of a step, because one entry moves log time by a
+ * step at most: waiting for longer could let it fall behind.
  */
 const STILL_MS_MAX = LOG_TIME_STEP_MS_MAX / 2;
 
 export interface LogClockParts {
   readonly core: Pick<RaftNode, "term">;
   readonly environment: Pick<Environment, "now">;
-  readonly table: Pick<SessionTable, "logTimeMs" | "size">;
+  readonly table: Pick<SessionTable, "logTimeMs" | "size" | "isKnown">;
+  /** The precision that the state machine wants (`StateMachine.logTimeStepMs`); null: it wants no time. */
+  readonly stepMs: number | null;
 }
 
 /**
@@ -66,12 +69,33 @@ export class LogClock {
   }
 
   /**
-   * Whether to propose an entry that only moves log time: sessions are open, and this leader has read log
-   * time for no entry within `STILL_MS_MAX`. Without such entries, sessions that nobody uses would never
-   * expire.
+   * Whether to propose an entry that only moves log time: sessions are open, or the state machine uses log
+   * time, and this leader has read it for no entry within `STILL_MS_MAX`. Without such entries, sessions that
+   * nobody uses would never expire, and log time would fall behind while no command comes.
    */
   get isTickDue(): boolean {
     const { environment, table } = this.#parts;
-    return table.size > 0 && environment.now() - this.#readAt >= STILL_MS_MAX;
+    const isUsed = table.size > 0 || this.#tellsStateMachine;
+    return isUsed && environment.now() - this.#readAt >= STILL_MS_MAX;
+  }
+
+  /**
+   * Whether to propose such an entry right before a command: the state machine uses log time, and this leader
+   * has read it for no entry within its step.
+   */
+  get isStepDue(): boolean {
+    const { stepMs, environment } = this.#parts;
+    if (stepMs === null || !this.#tellsStateMachine) return false;
+    this.begin();
+    return environment.now() - this.#readAt >= stepMs;
+  }
+
+  /**
+   * Whether log time has to move for the state machine. A table that isn't known has no log time: an entry
+   * that moves it would stop this node.
+   */
+  get #tellsStateMachine(): boolean {
+    const { stepMs, table } = this.#parts;
+    return stepMs !== null && table.isKnown;
   }
 }

@@ -51,6 +51,11 @@ export function isSessionKind(kind: EntryKind): kind is SessionKind {
  */
 const RESULT_NOT_ENCODED = "it took effect, and its result could not be encoded";
 
+/** Why a node that opened a state on disk without its session records can't apply session entries. */
+export const RECORDS_MISSING =
+  "the state machine keeps its state on disk and not the sessions: flush should store the records " +
+  "that it is given, and open should return them as `sessions`";
+
 /** What the applier has to do next about a session entry: nothing, or apply the command in it. */
 export type SessionEntryStep<Result> =
   | { readonly type: "settled"; readonly applied: AppliedEntry<Result> }
@@ -75,11 +80,7 @@ export class SessionApplier<Result> {
     if (!this.#results.isAvailable) {
       return "sessions keep the results of commands, so stateMachine.codec should have encodeResult and decodeResult";
     }
-    if (this.table.isKnown) return null;
-    return (
-      "the state machine keeps its state on disk and not the sessions: flush should store the records " +
-      "that it is given, and open should return them as `sessions`"
-    );
+    return this.table.isKnown ? null : RECORDS_MISSING;
   }
 
   /** The session table in figures. */
@@ -95,8 +96,14 @@ export class SessionApplier<Result> {
    *   the payload is damaged
    */
   beginEntry(kind: SessionKind, payload: Uint8Array, position: LogPosition): SessionEntryStep<Result> {
-    const table = this.#requireTable();
     const { index } = position;
+    if (kind === EntryKind.sessionTime) {
+      // It moves log time and keeps no result, so a codec without `encodeResult` is no obstacle.
+      if (!this.table.isKnown) throw new Error(RECORDS_MISSING);
+      this.table.passTime(decodeSessionTime(payload).clock);
+      return { type: "settled", applied: { position, type: "time-passed" } };
+    }
+    const table = this.#requireTable();
     switch (kind) {
       case EntryKind.openSession: {
         const { clock, ttlMs } = decodeOpenSession(payload);
@@ -107,10 +114,6 @@ export class SessionApplier<Result> {
         const { clock, id } = decodeCloseSession(payload);
         table.close(clock, id);
         return { type: "settled", applied: { position, type: "session-closed" } };
-      }
-      case EntryKind.sessionTime: {
-        table.passTime(decodeSessionTime(payload).clock);
-        return { type: "settled", applied: { position, type: "time-passed" } };
       }
       case EntryKind.sessionCommand: {
         const entry = decodeSessionCommand(payload);

@@ -47,6 +47,7 @@ export {
 } from "./settings.ts";
 export {
   StateMachineFailure,
+  type ApplyContext,
   type CodedStateMachine,
   type CommandCodec,
   type OpenedState,

@@ -1,7 +1,7 @@
 // Checks the options of `Raft.open` before anything is opened, and fills in the defaults.
 import { NODE_ID_PATTERN } from "../../codec/config.ts";
 import { RECORD_HEADER_BYTES, RECORD_PAYLOAD_BYTES_MAX } from "../../codec/record.ts";
-import { SESSION_COMMAND_HEADER_BYTES } from "../../codec/session-entry.ts";
+import { LOG_TIME_STEP_MS_MAX, SESSION_COMMAND_HEADER_BYTES } from "../../codec/session-entry.ts";
 import type { NodeId } from "../../core/position.ts";
 import { isDialable } from "../../environment/address.ts";
 import { InvalidOptionError } from "../../errors.ts";
@@ -113,6 +113,7 @@ export function settingsOf<Command, Result>(options: RaftOptions<Command, Result
   checkLimits(limits);
   checkTimings(timings);
   checkSchema(options.stateMachine.schema);
+  checkLogTimeStep(options.stateMachine.logTimeStepMs);
   return {
     id: options.id,
     clusterId: options.clusterId ?? null,
@@ -187,6 +188,21 @@ function checkSchema(schema: StandardSchema | null | undefined): void {
   if (standard?.version === 1 && typeof standard.validate === "function") return;
   throw new InvalidOptionError(
     "stateMachine.schema should be a schema of a library that follows version 1 of https://standardschema.dev",
+  );
+}
+
+/**
+ * A smaller step would fill the log with entries that only tell the time. With a larger one, log time would
+ * fall behind: an idle leader tells it every 5 s.
+ */
+const LOG_TIME_STEP_MS = { min: 10, max: LOG_TIME_STEP_MS_MAX / 2 };
+
+function checkLogTimeStep(stepMs: number | undefined): void {
+  const { min, max } = LOG_TIME_STEP_MS;
+  if (stepMs === undefined || (Number.isSafeInteger(stepMs) && stepMs >= min && stepMs <= max)) return;
+  throw new InvalidOptionError(
+    `stateMachine.logTimeStepMs is ${String(stepMs)}; it should be a whole number of milliseconds from ` +
+      `${String(min)} to ${String(max)}`,
   );
 }
 

@@ -113,11 +113,33 @@ export interface StateMachineHost {
 }
 
 /**
+ * What `apply` is told besides the command. All of it is the same on every node that applies this entry, at
+ * whatever time, so the state may depend on it.
+ */
+export interface ApplyContext extends LogPosition {
+  /**
+   * Log time when this entry is applied, in whole milliseconds. The only clock that `apply` may use.
+   *
+   * - It is 0 in a new cluster, and no date: compare it with earlier readings only.
+   * - It never falls from one entry to the next, whichever node leads. It continues after a restart, from the
+   *   restored snapshot after an installation, and after `forceNewCluster` or a restore from a backup.
+   * - It counts the time during which a leader leads, by the monotonic clock of that leader. It stands still
+   *   during elections, outages, and while the leader's machine is suspended; so something that expires by it
+   *   may live longer than its time, and with clocks that keep time never shorter.
+   * - One entry moves it by 10 s at most, also if the leader's clock jumps.
+   *
+   * It moves with the precision of `StateMachine.logTimeStepMs`. Without that option it moves only with the
+   * entries of sessions, and stays at 0 in a cluster that has none.
+   */
+  readonly logTimeMs: number;
+}
+
+/**
  * The replicated state, written by the program that uses the library.
  *
- * Every node applies the same commands in the same order. If `apply` used anything but the state and the
- * command (a clock, random numbers, an iteration order that differs between nodes), the nodes' states would
- * diverge without an error.
+ * Every node applies the same commands in the same order. If `apply` used anything but the state, the
+ * command and its `ApplyContext` (a clock, random numbers, an iteration order that differs between nodes),
+ * the nodes' states would diverge without an error.
  *
  * Methods are never called at the same time, except that `apply` and `flush` go on while a snapshot is read.
  */
@@ -142,6 +164,20 @@ export interface StateMachine<Command, Result> {
   readonly schema?: StandardSchema<Command> | undefined;
 
   /**
+   * The state machine uses log time (`ApplyContext.logTimeMs`), and a command is told it with this precision:
+   * a whole number of milliseconds from 10 to 5,000. Default: the state machine doesn't use log time.
+   *
+   * A leader with this option adds an entry of 36 bytes to the log, in the same write and the same message as
+   * a command, if the last one that told the time is so long ago. Without commands it does so every 5 s or
+   * so, since one entry moves log time by 10 s at most. Commands in sessions tell the time themselves.
+   *
+   * Only the leader uses it, so nodes may differ in it for as long as a deployment takes. A state machine on
+   * disk must store the session records that hold log time: `flush` and `restore` are given them, and `open`
+   * returns them as `sessions`. A node whose state lacks them doesn't open.
+   */
+  readonly logTimeStepMs?: number | undefined;
+
+  /**
    * Called once, before all other methods. Returns the last entry whose effects the state holds; the node
    * applies the entries after it. Without this method that is `{ term: 0, index: 0 }`, as for a state in
    * memory, which is empty when it is opened: it is rebuilt from the log, or from a snapshot. A state on disk
@@ -159,7 +195,8 @@ export interface StateMachine<Command, Result> {
   open?(identity: StateIdentity, host: StateMachineHost): Promise<OpenedState> | OpenedState;
 
   /**
-   * Applies one committed command and returns its result for the caller.
+   * Applies one committed command and returns its result for the caller. `at` says where the command is in
+   * the log, and what time it is there.
    *
    * **A throw is a result too**: the caller gets it as `CommandRejectedError`, whose `cause` has its name,
    * message and code, and the node continues. So `apply` must throw for the same commands on every node. The
@@ -169,7 +206,7 @@ export interface StateMachine<Command, Result> {
    * A failure of this node alone, such as of its disk, must be thrown as `StateMachineFailure`, which stops
    * the node.
    */
-  apply(command: Command, at: LogPosition): Result | Promise<Result>;
+  apply(command: Command, at: ApplyContext): Result | Promise<Result>;
 
   /**
    * Called after each batch of `apply` calls, and after entries that hold no command, with the last entry of

@@ -5,6 +5,7 @@ import {
   encodeCloseSession,
   encodeOpenSession,
   encodeSessionCommand,
+  encodeSessionTime,
   isCommandId,
   type SessionCommandId,
 } from "../../codec/session-entry.ts";
@@ -284,6 +285,9 @@ export class Proposer<Command, Result> {
     const bytes = RECORD_HEADER_BYTES + payload.length;
     const refusal = pending.refusal(bytes);
     if (refusal !== null) throw refusal;
+    // After the refusal: so at most one such entry waits for each command that waits, and `limits` bound
+    // both. A command in a session tells the time itself.
+    if (kind === EntryKind.command) this.#tellTime();
     const position = driver.propose(kind, payload);
     // The node has just stopped. Even if the core took the entry, nothing leaves a node before its turn ends.
     if (position === null) throw this.#parts.refusal() ?? new NotLeaderError(this.#parts.leader());
@@ -291,6 +295,17 @@ export class Proposer<Command, Result> {
     const call = this.#parts.calls.begin<T>("proposal", options, PROPOSAL_ENDINGS);
     pending.add(new ProposedEntry(position, bytes, call, settle));
     return call.promise;
+  }
+
+  /**
+   * Moves log time forward before a command, if the state machine uses it and is due to be told. The entry
+   * travels in the batch of the command, so it costs no sync and no message.
+   */
+  #tellTime(): void {
+    const { driver, logClock } = this.#parts;
+    if (logClock.isStepDue) {
+      driver.propose(EntryKind.sessionTime, encodeSessionTime({ clock: logClock.read() }));
+    }
   }
 
   #checkLeader(): void {

@@ -20,6 +20,7 @@ const LIMITS = {
   stateTimeoutMsMax: 2500,
   storageTimeoutMsMax: 1700,
   keepsLogForReceivers: true,
+  clockRateMax: 1,
   stableAfterMs: Infinity,
 };
 const STATUS: NodeStatus = {

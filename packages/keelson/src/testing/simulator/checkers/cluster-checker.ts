@@ -4,6 +4,7 @@ import { ChainChecker } from "./chain-checker.ts";
 import { ClusterHistory } from "./cluster-history.ts";
 import { EntitlementChecker } from "./entitlement-checker.ts";
 import { HintChecker } from "./hint-checker.ts";
+import { LogTimeChecker } from "./log-time-checker.ts";
 import { LeaseReadChecker } from "./lease-read-checker.ts";
 import { MembershipChecker } from "./membership-checker.ts";
 import { MessageChecker } from "./message-checker.ts";
@@ -46,6 +47,7 @@ import { TurnChecker } from "./turn-checker.ts";
  * |        | need clients, see below                                                                  |
  * | BOUND  | `StatusChecker`; `TransferChecker`; `RuntimeMessageChecker`; nothing left at the end:    |
  * |        | `run/shutdown.ts`                                                                        |
+ * | TIME   | `LogTimeChecker`; that it passes: `run/rest.ts`                                          |
  *
  * `ModelChecker` checks each step of a core against most of these rules at once (MODEL). `NodeDuties` checks
  * that a core leaves out nothing that it owes (DUTY); `world/observed-core.ts` makes one for each process.
@@ -72,6 +74,7 @@ export class ClusterChecker {
   readonly leaseReads: LeaseReadChecker;
   readonly transfers: TransferChecker;
   readonly runtimeMessages: RuntimeMessageChecker;
+  readonly logTime: LogTimeChecker;
 
   constructor(expectations: ClusterExpectations) {
     this.entitlements = new EntitlementChecker(this.history, expectations.preVote);
@@ -80,6 +83,7 @@ export class ClusterChecker {
     this.leaseReads = new LeaseReadChecker(this.history, electionTimeoutMinMs, isDriftBounded);
     this.transfers = new TransferChecker(expectations.keepsLogForReceivers);
     this.runtimeMessages = new RuntimeMessageChecker(expectations.electionTimeoutMaxMs);
+    this.logTime = new LogTimeChecker(expectations.clockRateMax);
   }
 
   /**

@@ -73,6 +73,8 @@ export interface ClusterExpectations {
   readonly storageTimeoutMsMax: number;
   /** Nothing limits how much of the log a leader keeps for nodes that fetch a snapshot. */
   readonly keepsLogForReceivers: boolean;
+  /** How fast the fastest clock of a node runs; 1 is right. */
+  readonly clockRateMax: number;
   /** A leader that has led for longer must not be deposed; Infinity: the run's faults may depose it. */
   readonly stableAfterMs: number;
 }

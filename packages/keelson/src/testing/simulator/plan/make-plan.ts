@@ -20,7 +20,7 @@ import { withPairs } from "./paired-plans.ts";
 import { withStage } from "./stages.ts";
 import { withLargeStart } from "./start-values.ts";
 import { withTargetedFaults } from "./targeted-faults.ts";
-import { withClockJumps, withSessions, withSnapshots, withVariedUsage } from "./usage.ts";
+import { withClockJumps, withLogTime, withSessions, withSnapshots, withVariedUsage } from "./usage.ts";
 import { CALLS_MAX } from "./workload.ts";
 
 /** Far longer than any wait in a run should be. */
@@ -47,8 +47,11 @@ export function planOf(seed: number, isSteered = true): Plan {
   const plan = withLargeStart(besieged, new Chance(seed ^ 0x1a_4c9));
   const window = windowOf(plan, new Chance(seed ^ WINDOW_CONSTANT));
   const rests = plan.restsBeforeWriting || new Chance(seed ^ 0x9e57).happens(0.5);
-  return { ...plan, window, restsBeforeWriting: rests };
+  return withLogTime({ ...plan, window, restsBeforeWriting: rests }, new Chance(seed ^ LOG_TIME_CONSTANT));
 }
+
+/** The constant was chosen so that no seed that was kept before got log time, which changes the run. */
+const LOG_TIME_CONSTANT = 0x71_0049;
 
 /** The constant was chosen so that no seed that was kept before became one with small windows. */
 const WINDOW_CONSTANT = 0x3_1d00;

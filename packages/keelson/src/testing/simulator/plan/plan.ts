@@ -34,6 +34,8 @@ export interface Plan {
   readonly priorities: readonly number[];
   /** The option `storageStallMs`. */
   readonly storageStallMs: number;
+  /** `StateMachine.logTimeStepMs`; null: the state machine doesn't use log time. */
+  readonly logTimeStepMs: number | null;
   readonly segmentBytes: number;
   /** The option `cacheBytesMax`: how much of the log is kept in memory. */
   readonly cacheBytes: number;

@@ -58,6 +58,15 @@ export function withClockJumps(plan: Plan, chance: Chance): Plan {
   });
 }
 
+/**
+ * In a fifth of the runs the state machine uses log time. No workload by name (`features.ts`): the list of
+ * combinations, and with it the plans of steered seeds, would become another one.
+ */
+export function withLogTime(plan: Plan, chance: Chance): Plan {
+  if (!chance.happens(0.2)) return plan;
+  return { ...plan, logTimeStepMs: chance.pick([10, 10, 50, 200, 5_000]) };
+}
+
 /** A fifth of the runs use the nodes in other ways than the plain one. */
 export function withVariedUsage(plan: Plan, chance: Chance): Plan {
   if (!chance.happens(0.2)) return plan;

@@ -9,6 +9,7 @@
  *   no transfer or notice that should have ended; sessions that nobody uses have ended; no member keeps
  *   a connection to a node that was removed; nobody sends entries, snapshots or questions, or writes to a
  *   node that isn't a member.
+ * - TIME: if the state machine uses log time, it passes though nobody writes.
  */
 import { isRuntimeMessage } from "../../../codec/frame-runtime-message.ts";
 import { membersOf } from "../../../core/config.ts";
@@ -65,6 +66,7 @@ export class Rest {
     await this.#wait(() => this.#isQuiet(), "BOUND", "queues, snapshots and transfers to end", limitMs);
     if (!this.#cluster.isUndisturbed()) return;
     await this.#awaitSessions();
+    await this.#awaitLogTime();
     await this.#listen();
   }
 
@@ -84,6 +86,23 @@ export class Rest {
       limitMs,
       "BOUND",
       () => `${String(open())} sessions to end`,
+    );
+  }
+
+  /** TIME: an idle leader tells the log the time, so that log time doesn't fall behind. */
+  async #awaitLogTime(): Promise<void> {
+    const { plan } = this.#cluster;
+    const usesLogTime = ({ machine }: SimProcess): boolean => machine?.logTimeStepMs !== undefined;
+    if (!this.#cluster.usableMembers().every(usesLogTime)) return;
+    const timeMs = (): number =>
+      Math.min(...this.#cluster.usableMembers().map(({ raft }) => raft?.metrics().sessions.timeMs ?? 0));
+    const before = timeMs();
+    const limitMs = LOG_TIME_STILL_MS / Math.min(...plan.clockRates) + this.#turns.patienceMs;
+    await this.#turns.runUntil(
+      () => timeMs() > before,
+      limitMs,
+      "TIME",
+      () => `log time to pass ${String(before)} ms`,
     );
   }
 

@@ -336,6 +336,7 @@ function expectationsOf(plan: Plan): ClusterExpectations {
     // The same for the log. The time counts for a call that may begin just after a check.
     storageTimeoutMsMax: 1.5 * STORAGE_TIMEOUT_MS + STALL_GRACE_MS,
     stateTimeoutMsMax: STATE_TIMEOUT_MS + STATE_STALL_MS / 2 + STALL_GRACE_MS,
+    clockRateMax: Math.max(...plan.clockRates),
     keepsLogForReceivers: (plan.snapshots?.transferKeepBytes ?? 0) >= WHOLE_LOG_BYTES,
     stableAfterMs: mayExpectStability ? 2 * slowestTimeoutMs : Infinity,
   };

@@ -5,6 +5,7 @@
 import type { LogPosition, NodeId } from "../../../core/position.ts";
 import { DecodeError } from "../../../errors.ts";
 import type {
+  ApplyContext,
   OpenedState,
   SessionChanges,
   SessionRecords,
@@ -48,6 +49,8 @@ interface StoredState {
   values: Map<string, string>;
   /** How many commands were applied, so that one that is applied twice shows in the digest. */
   count: number;
+  /** The log time of the last command. */
+  timeMs: number;
   /** The session records that `flush` was given, by name. */
   readonly sessions: Map<string, Uint8Array>;
 }
@@ -110,16 +113,20 @@ export class SimStore implements StateMachine<SimCommand, SimResult> {
   readonly codec = codec;
   /** null: the state is in memory only. */
   readonly #disk: StoredState | null;
+  readonly logTimeStepMs: number | undefined;
   #values = new Map<string, string>();
   #count = 0;
+  /** The log time of the last command: a part of the state, as a deadline of a lock would be. */
+  #timeMs = 0;
   readonly #ballastBytes: number;
 
   /**
    * `disk` null: the state is rebuilt from the log after a crash. `ballastBytes`: the least size of its
-   * snapshots.
+   * snapshots. `logTimeStepMs` null: the state machine doesn't use log time.
    */
-  constructor(disk: StoredState | null, ballastBytes = 0) {
+  constructor(disk: StoredState | null, ballastBytes = 0, logTimeStepMs: number | null = null) {
     this.#disk = disk;
+    this.logTimeStepMs = logTimeStepMs ?? undefined;
     this.#ballastBytes = ballastBytes;
   }
 
@@ -127,11 +134,13 @@ export class SimStore implements StateMachine<SimCommand, SimResult> {
     if (this.#disk === null) return { term: 0, index: 0 };
     this.#values = new Map(this.#disk.values);
     this.#count = this.#disk.count;
+    this.#timeMs = this.#disk.timeMs;
     return { ...this.#disk.applied, sessions: new Map(this.#disk.sessions) };
   }
 
-  apply(command: SimCommand): SimResult {
+  apply(command: SimCommand, { logTimeMs }: ApplyContext): SimResult {
     this.#count += 1;
+    if (this.logTimeStepMs !== undefined) this.#timeMs = logTimeMs;
     const applied = this.#change(command);
     return command.type === "unspeakable" ? { applied, isUnspeakable: true } : { applied };
   }
@@ -144,12 +153,14 @@ export class SimStore implements StateMachine<SimCommand, SimResult> {
     }
     this.#disk.values = new Map(this.#values);
     this.#disk.count = this.#count;
+    this.#disk.timeMs = this.#timeMs;
     this.#disk.applied = applied;
   }
 
   /** Encodes the state at the first call, so that commands applied while it is read don't show. */
   async *snapshot(): AsyncGenerator<Uint8Array, void, undefined> {
-    const bytes = encoder.encode(JSON.stringify([this.#count, [...this.#values]]).padEnd(this.#ballastBytes));
+    const state = [this.#count, [...this.#values], ...(this.#timeMs > 0 ? [this.#timeMs] : [])];
+    const bytes = encoder.encode(JSON.stringify(state).padEnd(this.#ballastBytes));
     const pieceBytes = Math.max(PIECE_BYTES, Math.ceil(this.#ballastBytes / PIECES_OF_BALLAST));
     for (let from = 0; from < bytes.length; from += pieceBytes) yield bytes.slice(from, from + pieceBytes);
   }
@@ -158,8 +169,9 @@ export class SimStore implements StateMachine<SimCommand, SimResult> {
     const pieces: Uint8Array[] = [];
     for await (const piece of state) pieces.push(piece.slice());
     const text = decoder.decode(Buffer.concat(pieces));
-    const [count, values] = JSON.parse(text) as [number, [string, string][]];
+    const [count, values, timeMs = 0] = JSON.parse(text) as [number, [string, string][], number?];
     this.#count = count;
+    this.#timeMs = timeMs;
     this.#values = new Map(values);
     this.#disk?.sessions.clear();
     this.flush(at, sessions);
@@ -173,7 +185,7 @@ export class SimStore implements StateMachine<SimCommand, SimResult> {
   /** The whole state in one line, to compare it with another node's. */
   digest(): string {
     const values = [...this.#values].sort(([a], [b]) => (a < b ? -1 : 1));
-    return JSON.stringify([this.#count, values]);
+    return JSON.stringify([this.#count, values, this.#timeMs]);
   }
 
   #change(command: SimCommand): boolean {
@@ -208,6 +220,7 @@ export function simStoreSubject(
       applied: { term: 0, index: 0 },
       values: new Map(),
       count: 0,
+      timeMs: 0,
       sessions: new Map(),
     };
     disks.set(id, disk);
@@ -216,7 +229,11 @@ export function simStoreSubject(
   return {
     model: keyValueModel(),
     machine: ({ id }) =>
-      new SimStore(plan.durableState ? diskOf(id) : null, plan.snapshots?.ballastBytes ?? 0),
+      new SimStore(
+        plan.durableState ? diskOf(id) : null,
+        plan.snapshots?.ballastBytes ?? 0,
+        plan.logTimeStepMs,
+      ),
     write: (context) => writeOf(context, plan.valueBytesMax),
     read: ({ key }): ReadCall<SimStore, KeyValueInput, KeyValueOutput> => ({
       input: { type: "get", key },

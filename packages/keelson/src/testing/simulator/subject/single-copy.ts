@@ -163,7 +163,7 @@ function answerOf(machine: AnyMachine, command: Uint8Array, index: number): stri
   try {
     // A command may keep a view of its bytes, and change other commands by it.
     const decoded = codec.decode(command.slice());
-    result = synchronous(machine.apply(decoded, { term: 1, index }), "`apply`");
+    result = synchronous(machine.apply(decoded, { term: 1, index, logTimeMs: 0 }), "`apply`");
   } catch (error) {
     if (error instanceof StateMachineFailure || error instanceof NotSynchronous) throw error;
     return textOfAnswer(rejectionOf(error));

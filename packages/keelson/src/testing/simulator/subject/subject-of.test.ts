@@ -169,6 +169,11 @@ describe("a subject made from a state machine", () => {
     const apply = (): number => 1;
     const commands = (): string => "x";
     expect(() => subjectOf({ stateMachine: () => ({ apply }), commands })(plan(1))).toThrow("needs `digest`");
+    const timed = subjectOf({
+      ...{ stateMachine: () => ({ apply, logTimeStepMs: 100 }), commands },
+      digest: () => "",
+    });
+    expect(() => timed(plan(1))).toThrow("uses log time (logTimeStepMs)");
     const slow = subjectOf({
       stateMachine: () => ({ apply: () => Promise.resolve(1) }),
       commands,

@@ -25,8 +25,8 @@ export interface SubjectQuery<Machine> {
 export interface SubjectOfOptions<Machine extends StateMachine<Command, unknown>, Command> {
   /**
    * Makes a state machine in memory: for a node that starts, and for the single copy. Its `open` and `apply`
-   * must be synchronous. Its results may not depend on the index of the entry, which the single copy can't
-   * know.
+   * must be synchronous. Its results may not depend on the index or the log time of the entry, which the
+   * single copy can't know: a state machine with `logTimeStepMs` is refused, and needs a subject of its own.
    */
   stateMachine(): Machine;
   /** Makes up a client's next command. `context.chance` is the only source of randomness that it may use. */
@@ -82,6 +82,12 @@ function makeSubject<Machine extends StateMachine<Command, unknown>, Command>(
   if (!canCompare) {
     throw new InvalidOptionError(
       "subjectOf needs `digest`, or a state machine with `snapshot`: without either, nodes can't be compared",
+    );
+  }
+  if (sample.logTimeStepMs !== undefined) {
+    throw new InvalidOptionError(
+      "subjectOf can't check a state machine that uses log time (logTimeStepMs), which its single copy can't know: " +
+        "write a subject with a model",
     );
   }
   const queries = options.queries ?? (() => queryOf(digest));

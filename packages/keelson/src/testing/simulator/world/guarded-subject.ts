@@ -32,6 +32,7 @@ export function guardedMachine(machine: AnyMachine, trap: DeterminismTrap): AnyM
   const guarded: AnyMachine = {
     codec: guardedCodec(machine.codec ?? jsonCodec(), trap),
     schema: machine.schema,
+    logTimeStepMs: machine.logTimeStepMs,
     apply: (command, at) => trap.inMachine("apply", () => machine.apply(command, at)),
   };
   if (machine.open !== undefined) {

@@ -16,7 +16,7 @@ const EXPECTATIONS = {
     storageTimeoutMsMax: Infinity,
     stableAfterMs: 1,
   },
-  keepsLogForReceivers: true,
+  ...{ keepsLogForReceivers: true, clockRateMax: 1 },
 };
 
 const ENTRIES: AppendEntries = {

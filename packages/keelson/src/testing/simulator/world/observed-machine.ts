@@ -4,6 +4,7 @@ import type { Environment } from "../../../environment/environment.ts";
 import {
   jsonCodec,
   StateMachineFailure,
+  type ApplyContext,
   type OpenedState,
   type SessionChanges,
   type SessionRecords,
@@ -22,7 +23,7 @@ export interface MachineObserver {
   /** The state machine holds the effects up to this entry: it was opened, or restored from a snapshot. */
   opened(applied: LogPosition): void;
   /** The state machine is about to be given this command. */
-  applying(command: unknown, at: LogPosition): void;
+  applying(command: unknown, at: ApplyContext): void;
   /**
    * The process is dead. Nothing may reach the state machine any more, since it may keep state outside of
    * memory.
@@ -39,6 +40,7 @@ export interface MachineObserver {
 export class ObservedMachine implements StateMachine<unknown, unknown> {
   readonly codec: StateMachineCodec<unknown, unknown>;
   readonly schema: StandardSchema | undefined;
+  readonly logTimeStepMs: number | undefined;
   /** Absent, like `restore`, if the state machine has no snapshots. */
   readonly snapshot?: () => AsyncIterable<Uint8Array>;
   readonly restore?: (
@@ -63,6 +65,7 @@ export class ObservedMachine implements StateMachine<unknown, unknown> {
   ) {
     this.codec = lendingCodec(inner.codec ?? jsonCodec());
     this.schema = inner.schema;
+    this.logTimeStepMs = inner.logTimeStepMs;
     this.#inner = inner;
     this.#conditions = conditions;
     this.#environment = environment;
@@ -127,7 +130,7 @@ export class ObservedMachine implements StateMachine<unknown, unknown> {
     return this.#inner.open?.(identity, host) ?? ORIGIN;
   }
 
-  async apply(command: unknown, at: LogPosition): Promise<unknown> {
+  async apply(command: unknown, at: ApplyContext): Promise<unknown> {
     this.#conditions.isApplying = true;
     this.#observer.contract.applying(at);
     try {
@@ -138,7 +141,7 @@ export class ObservedMachine implements StateMachine<unknown, unknown> {
     }
   }
 
-  async #apply(command: unknown, at: LogPosition): Promise<unknown> {
+  async #apply(command: unknown, at: ApplyContext): Promise<unknown> {
     const { delayMs } = this.#conditions;
     if (delayMs > 0) await this.#wait(delayMs / 2);
     if (this.#conditions.hangs) await this.#untilItAnswers();

@@ -573,7 +573,7 @@ export class SimProcess {
     environment: Environment,
     delivery: EventDelivery,
   ): ObservedMachine {
-    const { checker, subject, report, applying } = this.#parts;
+    const { checker, subject, report, applying, clock } = this.#parts;
     return new ObservedMachine(machine, this.machineConditions, environment, {
       isDead: () => delivery.isDead(),
       contract: new MachineContract(this.id, (error) => {
@@ -588,6 +588,7 @@ export class SimProcess {
         try {
           if (delivery.isDead()) return;
           checker.applies.applying(this.id, at, subject.describe(command));
+          checker.logTime.applying(this.id, at, clock.elapsedMs);
           const name = subject.nameOf?.(command) ?? null;
           if (name !== null) applying(name, at.index);
         } catch (error) {
