@@ -40,7 +40,9 @@ const KV_FOLDERS = {
   tls: ["shared"],
   // The bytes of the binary client protocol: the server and the client use them.
   binary: ["shared", "store"],
-  http: ["shared", "store", "node", "access", "tls"],
+  // What clients may do, the same by HTTP and by the binary protocol.
+  operations: ["shared", "store", "node"],
+  http: ["shared", "store", "node", "access", "tls", "operations"],
   line: ["shared", "store", "node", "access", "tls"],
   // The client writes requests in the syntax that the server reads (http/request-syntax.ts).
   client: ["shared", "access", "binary", "http"],

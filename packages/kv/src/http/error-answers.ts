@@ -25,19 +25,14 @@
  * 409, 429 and 503 have `Retry-After`, in seconds; not so the 503 of `GET /healthz`, and that of a backup
  * whose snapshot is gone.
  */
+import type { Outcome } from "keelson";
 import {
-  AnswerForgottenError,
-  ChangeRefusedError,
-  CommandTooLargeError,
-  InvalidOptionError,
-  NotLeaderError,
-  OverloadedError,
-  RaftError,
-  SessionExpiredError,
-  type Outcome,
-} from "keelson";
-import { clientAddressesOf } from "../shared/addresses.ts";
-import { BadRequestError } from "./request-syntax.ts";
+  failureOf,
+  NO_ROOM,
+  overloadFailure,
+  unavailableFailure,
+  type Failure,
+} from "../operations/failures.ts";
 
 /** The body of every error answer. */
 export interface ErrorBody {
@@ -61,9 +56,6 @@ export interface ErrorAnswer {
   readonly body: ErrorBody;
 }
 
-/** In seconds. An election takes about that long. */
-const RETRY_AFTER = { "Retry-After": "1" };
-
 /** Makes an error answer. The outcome is "not-done" unless given. */
 export function errorAnswer(
   status: number,
@@ -82,50 +74,32 @@ export function forbidden(message: string): ErrorAnswer {
 
 /** 503: the node can't serve the request now, and nothing was done. */
 export function unavailable(code: string, message: string): ErrorAnswer {
-  return errorAnswer(503, code, message, RETRY_AFTER);
+  return answerOf(unavailableFailure(code, message));
 }
 
 /** 429: the server has reached a limit on what it does at once. */
 export function overloaded(message: string): ErrorAnswer {
-  return errorAnswer(429, "OVERLOADED", message, RETRY_AFTER);
+  return answerOf(overloadFailure(message));
 }
 
 /** 429: the budget for answers is full. */
 export function noRoom(): ErrorAnswer {
-  return overloaded("clients have not read the answers that they asked for, which take all room; try again");
+  return answerOf(NO_ROOM);
 }
 
 /** The answer to a request that failed. `target`: its path and query, for the redirect to the leader. */
 export function answerTo(error: unknown, target: string): ErrorAnswer {
-  if (error instanceof BadRequestError) return errorAnswer(400, "BAD_REQUEST", error.message);
-  if (error instanceof NotLeaderError) return toLeader(error, target);
-  if (!(error instanceof RaftError)) {
-    // Neither the client's mistake nor an error of the library: a bug of ours, so the outcome is unknown.
-    return errorAnswer(500, "INTERNAL", "the server made a mistake; its log says more", {}, "unknown");
-  }
-  const { code, message, outcome } = error;
-  if (error instanceof CommandTooLargeError) return errorAnswer(413, code, message);
-  if (error instanceof OverloadedError) return overloaded(message);
-  // A client sets some options of the library, such as those of a change of members and a session's `ttlMs`,
-  // so its request isn't valid.
-  if (error instanceof InvalidOptionError) return errorAnswer(400, code, message);
-  if (error instanceof ChangeRefusedError) return errorAnswer(409, code, message, RETRY_AFTER);
-  if (error instanceof SessionExpiredError || error instanceof AnswerForgottenError) {
-    return errorAnswer(410, code, message, {}, outcome);
-  }
-  if (outcome === "unknown") {
-    return errorAnswer(504, code, `the outcome is unknown: ${message}`, {}, outcome);
-  }
-  // The state machine returns refusals as results, so no error should have the outcome "done".
-  if (outcome === "done") return errorAnswer(500, code, message, {}, outcome);
-  return unavailable(code, message);
+  return answerOf(failureOf(error), target);
 }
 
-function toLeader({ code, leader, message }: NotLeaderError, target: string): ErrorAnswer {
-  const addresses = clientAddressesOf(leader);
-  if (addresses === null)
-    return unavailable(code, leader === null ? message : `${message}, whose address is not known yet`);
-  return errorAnswer(307, code, message, {
-    Location: `${addresses.tls === true ? "https" : "http"}://${addresses.http}${target}`,
-  });
+/** A failure as an answer. `target`: as for `answerTo`. */
+export function answerOf(
+  { status, code, message, outcome, retryAfterMs, leader, version }: Failure,
+  target = "",
+): ErrorAnswer {
+  const headers: Record<string, string> = {};
+  if (retryAfterMs > 0) headers["Retry-After"] = String(Math.ceil(retryAfterMs / 1000));
+  if (leader !== null) headers["Location"] = leader + target;
+  if (version !== null) headers["ETag"] = `"${version}"`;
+  return errorAnswer(status, code, message, headers, outcome);
 }

@@ -50,13 +50,15 @@ import { ClientConnections } from "../shared/client-connections.ts";
 import { closeServer, listen } from "../shared/listen.ts";
 import { serverBudgets, STALLED_MS, type ServerBudgets } from "../shared/memory-budget.ts";
 import type { KvNode, Serving } from "../node/kv-node.ts";
+import { STARTING } from "../operations/failures.ts";
+import { KeyOperations } from "../operations/key-operations.ts";
 import { followConnections, limitReadAhead } from "../tls/secure-sockets.ts";
 import type { ServerTls } from "../tls/server-tls.ts";
 import { errorResponse, jsonAnswer, type Answer } from "./answer.ts";
 import { AnswerWriter } from "./answer-writer.ts";
 import { Backups } from "./backup-route.ts";
 import { BrowserGuard } from "./browser-guard.ts";
-import { answerTo, errorAnswer, noRoom, unavailable, type ErrorAnswer } from "./error-answers.ts";
+import { answerOf, answerTo, errorAnswer, noRoom, type ErrorAnswer } from "./error-answers.ts";
 import { ExchangeQueue, WaitingRequests, type Exchange } from "./exchange-queue.ts";
 import { HttpMetrics } from "./http-metrics.ts";
 import { HttpRequest } from "./http-request.ts";
@@ -183,7 +185,10 @@ export class HttpServer {
   readonly #pacer = new InputPacer();
   readonly #backups = new Backups();
   readonly #metrics = new HttpMetrics();
-  readonly #keys = new KeyRoutes(this.#metrics);
+  readonly #operations = new KeyOperations((seconds) => {
+    this.#metrics.wrote(seconds);
+  });
+  readonly #keys = new KeyRoutes(this.#operations);
   readonly #routes: readonly Route[];
   /** The TCP sockets of the open connections. With TLS, some of them have not completed the handshake. */
   readonly #open = new Set<Socket>();
@@ -401,8 +406,7 @@ export class HttpServer {
     if (route === undefined) return errorResponse(noRoute());
     if (method === undefined) return errorResponse(wrongMethod(request, route));
     const serving = this.#serving;
-    if (serving === null)
-      return errorResponse(unavailable("STARTING", "the node is starting or closing; try again"));
+    if (serving === null) return errorResponse(answerOf(STARTING));
     try {
       return await method.handler(request, serving);
     } catch (error) {
@@ -437,12 +441,12 @@ export class HttpServer {
       {
         path: /^\/sessions$/,
         label: "/sessions",
-        handlers: { POST: ({ target }, serving) => openSession(serving, target) },
+        handlers: { POST: ({ target }, serving) => openSession(this.#operations, serving, target) },
       },
       {
         path: /^\/sessions\//,
         label: "/sessions/:session",
-        handlers: { DELETE: ({ target }, serving) => endSession(serving, target) },
+        handlers: { DELETE: ({ target }, serving) => endSession(this.#operations, serving, target) },
       },
     ];
   }

@@ -2,16 +2,16 @@
  * The routes that read and write keys: `GET /kv` and `PUT`, `GET` and `DELETE /kv/KEY`. See `http-server.ts`
  * for the table of all routes.
  */
-import { VALUE_BYTES_MAX, type KvCommand } from "../store/commands.ts";
-import type { ListedKey } from "../store/state-machine.ts";
+import type { KvCommand } from "../store/commands.ts";
+import type { ListedKey, Listing } from "../store/state-machine.ts";
 import type { KvNode, Serving } from "../node/kv-node.ts";
-import { errorAnswer, noRoom } from "./error-answers.ts";
-import type { HttpMetrics } from "./http-metrics.ts";
+import { conditionFailure, NOT_FOUND } from "../operations/failures.ts";
+import { checkListLimit } from "../operations/checks.ts";
+import { LIST_LIMIT_DEFAULT, type KeyOperations } from "../operations/key-operations.ts";
+import { answerOf, noRoom } from "./error-answers.ts";
 import { errorResponse, jsonAnswer, type Answer } from "./answer.ts";
 import type { HttpRequest } from "./http-request.ts";
-import { delayRefusal, ReadGate, ReadTurns } from "../shared/read-gate.ts";
 import {
-  BadRequestError,
   conditionOf,
   consistencyOf,
   etagOf,
@@ -25,23 +25,12 @@ import {
   type ConsistencyName,
 } from "./request-syntax.ts";
 
-/** Keys in one page of a listing, if the request names no limit. */
-const LIST_LIMIT_DEFAULT = 100;
-/** The most keys in one page; bounds the memory and the time of one request. */
-const LIST_LIMIT_MAX = 1000;
-/** The most values that are read from the database at once; LevelDB reads with four threads. */
-const READS_MAX = 16;
-/** The most pages of listings at once. A page is up to a thousand objects, and a megabyte of text. */
-const LISTS_MAX = 2;
-
 /** Answers requests for keys and their values. Throws what the node throws; the caller makes it an answer. */
 export class KeyRoutes {
-  readonly #metrics: HttpMetrics;
-  readonly #reads = new ReadGate(READS_MAX, VALUE_BYTES_MAX);
-  readonly #lists = new ReadTurns(LISTS_MAX);
+  readonly #operations: KeyOperations;
 
-  constructor(metrics: HttpMetrics) {
-    this.#metrics = metrics;
+  constructor(operations: KeyOperations) {
+    this.#operations = operations;
   }
 
   async put(request: HttpRequest, serving: Serving): Promise<Answer> {
@@ -64,18 +53,9 @@ export class KeyRoutes {
     const parameters = keyParametersOf(request.target, ["consistency"]);
     const consistency = consistencyOf(parameters.get("consistency"));
     const staleness = stalenessHeaders(serving.node, consistency);
-    const { answerAccount } = request;
-    const found = await serving.node.read(
-      () => this.#reads.readValue(answerAccount, () => serving.store.get(key)),
-      { consistency },
-    );
-    if (found === "no-room") {
-      await delayRefusal();
-      return errorResponse(noRoom());
-    }
-    if (found === null) {
-      return errorResponse(errorAnswer(404, "NOT_FOUND", "the key has no value", staleness));
-    }
+    const found = await this.#operations.get(serving, key, request.answerAccount, { consistency });
+    if (found === "no-room") return errorResponse(noRoom());
+    if (found === null) return errorResponse({ ...answerOf(NOT_FOUND), headers: staleness });
     // An HTTP cache on the way would make a linearizable read stale, so it must revalidate each time.
     const headers = { ETag: etagOf(found.version), "Cache-Control": "no-cache", ...staleness };
     if (hasVersion(request.header("If-None-Match"), found.version)) {
@@ -95,8 +75,7 @@ export class KeyRoutes {
     const after = parameters.get("after");
     const options = after === undefined ? { prefix, limit } : { prefix, limit, after };
     const headers = stalenessHeaders(serving.node, consistency);
-    const listAndEncode = async (): Promise<Answer> => {
-      const { keys, more } = await serving.store.list(options);
+    const encode = ({ keys, more }: Listing): Answer => {
       const last = keys.at(-1);
       const next =
         !more || last === undefined
@@ -109,21 +88,13 @@ export class KeyRoutes {
       const bytes = answer.body instanceof Uint8Array ? answer.body.length : 0;
       return request.answerAccount.take(bytes) ? answer : errorResponse(noRoom());
     };
-    return serving.node.read(() => this.#lists.run(listAndEncode), { consistency });
+    return this.#operations.list(serving, options, { consistency }, encode);
   }
 
-  async #write(request: HttpRequest, { node }: Serving, command: KvCommand): Promise<Answer> {
+  async #write(request: HttpRequest, serving: Serving, command: KvCommand): Promise<Answer> {
     const session = sessionOf((name) => request.header(name));
-    const begun = performance.now();
-    const result = await node.write(command, session === null ? {} : { session });
-    this.#metrics.wrote((performance.now() - begun) / 1000);
-    if (result.type === "condition-failed") {
-      const has = result.version === null ? "the key has no value" : `the key's version is ${result.version}`;
-      const headers = result.version === null ? {} : { ETag: etagOf(result.version) };
-      return errorResponse(
-        errorAnswer(412, "CONDITION_FAILED", `the condition does not hold: ${has}`, headers),
-      );
-    }
+    const result = await this.#operations.write(serving, command, session);
+    if (result.type === "condition-failed") return errorResponse(answerOf(conditionFailure(result)));
     const { index, version, existed } = result;
     if (version === null) return jsonAnswer({ index, existed });
     return jsonAnswer({ index, version }, { ETag: etagOf(version) });
@@ -149,8 +120,8 @@ function stalenessHeaders(node: KvNode, consistency: ConsistencyName): Record<st
 function limitOf(value: Buffer | undefined): number {
   const text = value?.toString("utf8") ?? String(LIST_LIMIT_DEFAULT);
   const limit = /^\d{1,9}$/.test(text) ? Number(text) : 0;
-  if (limit >= 1 && limit <= LIST_LIMIT_MAX) return limit;
-  throw new BadRequestError(`limit is a whole number from 1 to ${LIST_LIMIT_MAX}, not "${text}"`);
+  checkListLimit(limit, text);
+  return limit;
 }
 
 /** A key in a listing: as text if it is UTF-8, else in base64, with `encoding` saying so. */

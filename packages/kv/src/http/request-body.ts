@@ -5,7 +5,8 @@ import type { IncomingMessage } from "node:http";
 import { VALUE_BYTES_MAX } from "../store/commands.ts";
 import type { MemoryAccount, MemoryBudget } from "../shared/memory-budget.ts";
 import { PieceBuffer } from "../shared/piece-buffer.ts";
-import { errorAnswer, overloaded, type ErrorAnswer } from "./error-answers.ts";
+import { VALUE_TOO_LARGE } from "../operations/failures.ts";
+import { answerOf, errorAnswer, overloaded, type ErrorAnswer } from "./error-answers.ts";
 import { BadRequestError } from "./request-syntax.ts";
 
 /**
@@ -122,7 +123,7 @@ export class RequestBody {
 const CLOSE = { Connection: "close" };
 
 function tooLarge(): ErrorAnswer {
-  return errorAnswer(413, "VALUE_TOO_LARGE", `a value has at most ${VALUE_BYTES_MAX} bytes`, CLOSE);
+  return { ...answerOf(VALUE_TOO_LARGE), headers: CLOSE };
 }
 
 function stalled(): ErrorAnswer {

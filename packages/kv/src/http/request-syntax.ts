@@ -3,12 +3,10 @@
  * functions: the server reads requests with them, and the client writes requests with them.
  */
 import type { SessionCommandId } from "keelson";
-import { CONDITION_VERSIONS_MAX, keyProblem, type Condition } from "../store/commands.ts";
+import { BadRequestError, checkKey, checkSession } from "../operations/checks.ts";
+import { CONDITION_VERSIONS_MAX, type Condition } from "../store/commands.ts";
 
-/** The request isn't valid. The server answers 400 with the message. */
-export class BadRequestError extends Error {
-  override readonly name = "BadRequestError";
-}
+export { BadRequestError } from "../operations/checks.ts";
 
 const PERCENT = 0x25;
 const PLUS = 0x2b;
@@ -100,8 +98,7 @@ export function keyOf(target: string): Buffer {
     pair === undefined
       ? percentDecode(path.slice(KEY_PATH.length), "path", "the key")
       : percentDecode(pair.slice(KEY_PARAMETER.length + 1), "query", "the key");
-  const fault = keyProblem(key);
-  if (fault !== null) throw new BadRequestError(fault);
+  checkKey(key);
   return key;
 }
 
@@ -235,11 +232,9 @@ export function sessionOf(header: (name: string) => string | undefined): Session
   if (id === undefined || sequence === undefined) {
     throw new BadRequestError(`a write in a session names ${SESSION_HEADER} and ${SEQUENCE_HEADER}`);
   }
-  const lowestUnanswered = unanswered ?? sequence;
-  if (lowestUnanswered <= sequence) return { id, sequence, lowestUnanswered };
-  throw new BadRequestError(
-    `${UNANSWERED_HEADER} is ${lowestUnanswered}; it is at most ${SEQUENCE_HEADER}, ${sequence}`,
-  );
+  const session = { id, sequence, lowestUnanswered: unanswered ?? sequence };
+  checkSession(session, UNANSWERED_HEADER, SEQUENCE_HEADER);
+  return session;
 }
 
 /** The session's id in a path such as "/sessions/12". */
