@@ -240,4 +240,4 @@ export const STORE_ID_CHARS_MAX = 256;
 export const ADDRESS_CHARS_MAX = 260;
 
 /** A node's id: 1 to 64 of `A-Z a-z 0-9 . _ -`. */
-export const NODE_ID_PATTERN = /^[A-Za-z0-9._-]{1,64}$/;
+export const NODE_ID_PATTERN: RegExp = /^[A-Za-z0-9._-]{1,64}$/;

@@ -44,7 +44,7 @@ export const REASON_BYTES_MAX = 1024;
  * The most bytes of a control frame. Until the handshake is complete, longer frames are refused, so a peer
  * that is not known yet can't make this node hold more.
  */
-export const HANDSHAKE_BYTES_MAX = 8 * 1024;
+export const HANDSHAKE_BYTES_MAX: number = 8 * 1024;
 
 /** What a node says about itself in a handshake. `PeerInfo` explains the fields. */
 export interface Identity {

@@ -57,7 +57,7 @@ import {
 } from "./record.ts";
 
 /** The types of core messages on the wire. They never change their meaning; new messages get new numbers. */
-export const CoreMessageType = {
+export const CoreMessageType: Readonly<Record<MessageType, number>> = {
   "pre-vote": 1,
   "pre-vote-reply": 2,
   "request-vote": 3,
@@ -68,7 +68,7 @@ export const CoreMessageType = {
   "read-index": 8,
   "read-index-reply": 9,
   "timeout-now": 10,
-} as const satisfies Record<MessageType, number>;
+};
 
 /**
  * Writes the body, and returns the frame's type. `records` are those of an AppendEntries' range; they are not

@@ -41,7 +41,7 @@ export class FrameReader {
   /** The length of that frame; null: its header is incomplete, or there is no such frame. */
   #heldFrameBytes: number | null = null;
 
-  constructor(frameBytesMax = FRAME_BYTES_MAX) {
+  constructor(frameBytesMax: number = FRAME_BYTES_MAX) {
     this.frameBytesMax = frameBytesMax;
   }
 

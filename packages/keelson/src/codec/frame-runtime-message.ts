@@ -46,7 +46,7 @@ import { isCommandId, type SessionCommandId } from "./session-entry.ts";
  * The most bytes of a runtime message's payload: far fewer than a frame may have, because a heartbeat that
  * waits behind such a message in the same connection must not be late.
  */
-export const RUNTIME_PAYLOAD_BYTES_MAX = 1024 * 1024;
+export const RUNTIME_PAYLOAD_BYTES_MAX: number = 1024 * 1024;
 
 /** The most bytes (UTF-8) of a snapshot's id. */
 export const SNAPSHOT_ID_BYTES_MAX = 64;
@@ -210,7 +210,7 @@ export type RuntimeMessage = SnapshotMessage | ForwardRequest | ForwardReply | F
  * The types of runtime messages on the wire, between those of core and control messages. They never change
  * their meaning.
  */
-export const RuntimeMessageType = {
+export const RuntimeMessageType: Readonly<Record<RuntimeMessage["type"], number>> = {
   "snapshot-request": 32,
   "snapshot-chunk": 33,
   "snapshot-gone": 34,
@@ -219,10 +219,10 @@ export const RuntimeMessageType = {
   "forward-reply": 37,
   "entries-lost": 38,
   "forward-progress": 39,
-} as const satisfies Record<RuntimeMessage["type"], number>;
+};
 
 /** The payload of a message that has none. */
-export const NO_PAYLOAD = new Uint8Array(0);
+export const NO_PAYLOAD: Uint8Array<ArrayBuffer> = new Uint8Array(0);
 
 /** Whether a message is between runtimes; else it is between cores. */
 export function isRuntimeMessage(message: Message | RuntimeMessage): message is RuntimeMessage {

@@ -65,7 +65,7 @@ export const FRAME_HEADER_BYTES = 24;
  * The most bytes of a frame. The largest record (16 MiB) fits with its message, and so do many smaller
  * records.
  */
-export const FRAME_BYTES_MAX = 32 * 1024 * 1024;
+export const FRAME_BYTES_MAX: number = 32 * 1024 * 1024;
 
 /** A frame with a message between two cores, or between two runtimes. */
 export interface MessageFrame {

@@ -31,10 +31,10 @@ import { readUint32, readUint64, writeUint32, writeUint64 } from "./little-endia
 export const RECORD_HEADER_BYTES = 28;
 
 /** The most bytes of a payload: a node must be able to hold several records in memory at the same time. */
-export const RECORD_PAYLOAD_BYTES_MAX = 16 * 1024 * 1024;
+export const RECORD_PAYLOAD_BYTES_MAX: number = 16 * 1024 * 1024;
 
 /** The most bytes of a record. A damaged length can't demand more memory than this. */
-export const RECORD_BYTES_MAX = RECORD_HEADER_BYTES + RECORD_PAYLOAD_BYTES_MAX;
+export const RECORD_BYTES_MAX: number = RECORD_HEADER_BYTES + RECORD_PAYLOAD_BYTES_MAX;
 
 /**
  * What an entry's payload means. The numbers are on disks and on the wire, and never change their meaning. A

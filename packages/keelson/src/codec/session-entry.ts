@@ -86,7 +86,7 @@ const OPEN_BYTES = 2 * FIELD_BYTES;
 const CLOSE_BYTES = 2 * FIELD_BYTES;
 
 /** Bytes before the command in the payload of a session's command. */
-export const SESSION_COMMAND_HEADER_BYTES = 4 * FIELD_BYTES;
+export const SESSION_COMMAND_HEADER_BYTES: number = 4 * FIELD_BYTES;
 
 /** The payload of an entry that opens a session. */
 export function encodeOpenSession({ clock, ttlMs }: OpenSessionEntry): Uint8Array {

@@ -43,7 +43,7 @@ export const LINE_RIGHTS = {
   get: "read",
   put: "write",
   del: "write",
-} as const satisfies Readonly<Record<string, Right>>;
+} as const;
 
 /**
  * What a request for a path that the server doesn't know needs, so that strangers can't find out which exist.

@@ -29,7 +29,7 @@ export class FrameWriter {
    * A view of all of `#bytes`, for the subclasses to write fields with. `item` and `lone` replace it when the
    * buffer grows: read it after them.
    */
-  protected view = new DataView(EMPTY.buffer, 0, 0);
+  protected view: DataView<ArrayBuffer> = new DataView(EMPTY.buffer, 0, 0);
   #length = 0;
   /** Where the header of the open frame begins. -1: no frame is open. */
   #frameAt = -1;
@@ -43,7 +43,7 @@ export class FrameWriter {
   #capacityGuess = CAPACITY_MIN;
 
   /** `payloadBytesMax`: what the other end takes at most; `FRAME_BYTES_MAX` if that is less. */
-  constructor(payloadBytesMax = FRAME_BYTES_MAX) {
+  constructor(payloadBytesMax: number = FRAME_BYTES_MAX) {
     this.#payloadBytesMax = Math.min(payloadBytesMax, FRAME_BYTES_MAX);
   }
 

@@ -7,11 +7,11 @@
  * What each end sends first, before the version (u8). No request of a web browser can begin with these bytes:
  * 0xFE begins no HTTP method, no TLS record, no STUN message, and no character of UTF-8.
  */
-export const MAGIC = Uint8Array.of(0xfe, 0x4b, 0x45, 0x45, 0x4c, 0x4b, 0x56);
+export const MAGIC: Uint8Array<ArrayBuffer> = Uint8Array.of(0xfe, 0x4b, 0x45, 0x45, 0x4c, 0x4b, 0x56);
 /** The version of the protocol that this program speaks. */
 export const PROTOCOL_VERSION = 1;
 /** Bytes of an opening: the magic and the version. */
-export const OPENING_BYTES = MAGIC.length + 1;
+export const OPENING_BYTES: number = MAGIC.length + 1;
 
 /** Bytes before each frame's payload: its length (u32) and its checksum (u32). */
 export const FRAME_HEADER_BYTES = 8;
@@ -21,7 +21,7 @@ export const PAYLOAD_HEADER_BYTES = 4;
  * The most bytes of a frame's payload: room for the largest call, and for a turn's worth of small ones. A
  * receiver holds a whole frame before it knows the checksum, so it bounds memory per connection.
  */
-export const FRAME_BYTES_MAX = 2 * 1024 * 1024;
+export const FRAME_BYTES_MAX: number = 2 * 1024 * 1024;
 /** The most bytes of a hello's payload. The server takes no longer frame before it knows the client. */
 export const HELLO_BYTES_MAX = 2048;
 /**

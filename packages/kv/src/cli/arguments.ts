@@ -28,7 +28,18 @@ export function parseCommand<const T extends Flags>(
   }
 }
 
-function parse<const T extends Flags>(args: readonly string[], flags: T) {
+/** What `parse` asks of Node's `parseArgs`. */
+interface Parsing<T extends Flags> {
+  readonly args: string[];
+  readonly options: T & { readonly help: { readonly type: "boolean"; readonly default: false } };
+  readonly allowPositionals: true;
+  readonly strict: true;
+}
+
+function parse<const T extends Flags>(
+  args: readonly string[],
+  flags: T,
+): ReturnType<typeof parseArgs<Parsing<T>>> {
   return parseArgs({
     args: [...args],
     options: { ...flags, help: { type: "boolean", default: false } } as const,
@@ -91,7 +102,7 @@ export const CONNECTION_FLAGS = {
 } as const;
 
 /** The lines of the help for `CONNECTION_FLAGS`. */
-export const CONNECTION_HELP = `  --token-file FILE   send the token in FILE, to the nodes in --url only (default: what the environment variable
+export const CONNECTION_HELP: string = `  --token-file FILE   send the token in FILE, to the nodes in --url only (default: what the environment variable
                       ${TOKEN_FILE_VARIABLE} names, if it is set); --admin-token-file is the same
   --tls-ca FILE       use TLS, and trust the authorities whose certificates are in FILE (default for https://
                       addresses: those that Node knows)

@@ -31,7 +31,7 @@ import { StartError, reasonOf } from "../shared/errors.ts";
 const SILENCE_MS_MAX = 120_000;
 
 /** The text for `--help`. */
-export const BACKUP_HELP = `Usage: keelson backup FILE [--url URL,...] [--force] [--stale]
+export const BACKUP_HELP: string = `Usage: keelson backup FILE [--url URL,...] [--force] [--stale]
 
 Has a node take a snapshot of all keys and values, and keeps it in FILE: everything that was answered before,
 as of one moment. Writes go on meanwhile. The file is checked before it gets its name.

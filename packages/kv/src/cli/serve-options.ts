@@ -22,7 +22,7 @@ export interface ServeOptions extends ServerSettings {
 }
 
 /** The text for `--help`. */
-export const SERVE_HELP = `Usage: keelson serve --id ID --peers ID=ADDRESS,... --data DIR --line ADDRESS --http ADDRESS
+export const SERVE_HELP: string = `Usage: keelson serve --id ID --peers ID=ADDRESS,... --data DIR --line ADDRESS --http ADDRESS
        keelson serve --id ID --join URL,... --listen ADDRESS --data DIR --line ADDRESS --http ADDRESS
        keelson serve --id ID --listen ADDRESS --data DIR --line ADDRESS --http ADDRESS
 

@@ -18,7 +18,7 @@ export class WaitNotice {
   /** What is waited for; "": nothing. */
   #text = "";
 
-  constructor(line = new ProgressLine()) {
+  constructor(line: ProgressLine = new ProgressLine()) {
     this.#line = line;
     this.#timer = setInterval(() => {
       this.#show();

@@ -18,19 +18,18 @@ const ATTEMPT_MS_MAX = 15_000;
 const REDIRECTS_MAX = 3;
 
 /** What this client uses of the members' view (`http/member-routes.ts`). */
-const Member = v.object({
+const Member: v.GenericSchema<unknown, Member> = v.object({
   id: v.string(),
   address: v.string(),
   role: v.picklist(["voter", "learner", "leaving"]),
   lag: v.nullable(v.number()),
   active: v.nullable(v.boolean()),
-  /** The last entry known to be durable on this member and equal to the leader's. 0: none. */
   match: v.optional(v.nullable(v.number())),
   lostEntries: v.optional(v.nullable(v.boolean())),
   http: v.optional(v.string()),
   snapshot: v.optional(v.object({ bytesDone: v.number(), bytesTotal: v.number() })),
 });
-const Members = v.object({
+const Members: v.GenericSchema<unknown, Members> = v.object({
   id: v.string(),
   clusterId: v.nullable(v.string()),
   role: v.string(),
@@ -42,14 +41,49 @@ const Members = v.object({
   members: v.array(Member),
 });
 /** The answer to `POST /snapshot`. */
-const Snapshot = v.object({ index: v.number(), term: v.number(), bytes: v.number() });
+const Snapshot: v.GenericSchema<unknown, TakenSnapshot> = v.object({
+  index: v.number(),
+  term: v.number(),
+  bytes: v.number(),
+});
 /** The answer to `POST /transfer`. */
 const Transfer = v.object({ leader: v.string() });
 
 /** A member of the cluster. */
-export type Member = v.InferOutput<typeof Member>;
+export interface Member {
+  readonly id: string;
+  readonly address: string;
+  readonly role: "voter" | "learner" | "leaving";
+  readonly lag: number | null;
+  readonly active: boolean | null;
+  /** The last entry known to be durable on this member and equal to the leader's. 0: none. */
+  readonly match?: number | null | undefined;
+  readonly lostEntries?: boolean | null | undefined;
+  readonly http?: string | undefined;
+  readonly snapshot?: { readonly bytesDone: number; readonly bytesTotal: number } | undefined;
+}
+
 /** The members of the cluster, as the node `id` knows them. */
-export type Members = v.InferOutput<typeof Members>;
+export interface Members {
+  readonly id: string;
+  readonly clusterId: string | null;
+  readonly role: string;
+  readonly term: number;
+  readonly leader: {
+    readonly id: string;
+    readonly http?: string | undefined;
+    readonly tls?: boolean | undefined;
+  } | null;
+  readonly changing: boolean;
+  readonly members: readonly Member[];
+}
+
+/** The last entry that a snapshot covers, and its size. */
+export interface TakenSnapshot {
+  readonly index: number;
+  readonly term: number;
+  readonly bytes: number;
+}
 
 /**
  * No node can be asked: no Keelson listens at any of the addresses, so that waiting can't help (`isRefused`).
@@ -105,7 +139,7 @@ export class AdminClient {
   }
 
   /** Asks the first node to take a snapshot, and waits until it is durable there. */
-  async snapshot(timeoutMs: number): Promise<v.InferOutput<typeof Snapshot>> {
+  async snapshot(timeoutMs: number): Promise<TakenSnapshot> {
     const response = await this.#fetch(this.#currentNode(), "POST", "/snapshot", {}, timeoutMs);
     return checked(Snapshot, await resultOf(response), "unknown");
   }

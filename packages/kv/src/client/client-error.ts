@@ -38,8 +38,13 @@ export class KvClientError extends Error {
   }
 }
 
+/** The body of an error answer. */
+export interface ErrorBody {
+  readonly error: { readonly code: string; readonly message: string; readonly outcome: KvOutcome };
+}
+
 /** Parses the body of an error answer, which is JSON. */
-export const ErrorBodyText = v.pipe(
+export const ErrorBodyText: v.GenericSchema<string, ErrorBody> = v.pipe(
   v.string(),
   v.parseJson(),
   v.object({

@@ -11,7 +11,7 @@ export class ByteCursor {
   at: number;
   readonly #end: number;
 
-  constructor(bytes: Uint8Array, from = 0, end = bytes.length) {
+  constructor(bytes: Uint8Array, from = 0, end: number = bytes.length) {
     this.bytes = bytes;
     this.at = from;
     this.#end = end;

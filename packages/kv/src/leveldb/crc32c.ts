@@ -14,7 +14,7 @@ const POLYNOMIAL = 0x82f63b78;
 const TABLES = makeTables();
 
 /** The checksum of `bytes[from, to)`. */
-export function crc32c(bytes: Uint8Array, from = 0, to = bytes.length): number {
+export function crc32c(bytes: Uint8Array, from = 0, to: number = bytes.length): number {
   let crc = ~0;
   let at = from;
   for (const last = to - 8; at <= last; at += 8) {

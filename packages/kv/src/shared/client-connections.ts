@@ -64,7 +64,10 @@ export class ClientConnections {
   #hasTold = false;
 
   /** `onFull`: told once, when the first connection is refused. */
-  constructor(max = connectionsMaxFor(descriptorLimit()), onFull: (text: string) => void = () => undefined) {
+  constructor(
+    max: number = connectionsMaxFor(descriptorLimit()),
+    onFull: (text: string) => void = () => undefined,
+  ) {
     this.max = max;
     this.#onFull = onFull;
   }

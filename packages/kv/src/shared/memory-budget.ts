@@ -19,7 +19,7 @@
  */
 export const STALLED_MS = 2000;
 /** An account that holds at most this many bytes is small: it may use the reserved part of the budget. */
-export const SMALL_BYTES = 64 * 1024;
+export const SMALL_BYTES: number = 64 * 1024;
 
 /** What one request or answer holds. Opened by `MemoryBudget.open`. */
 export class MemoryAccount {
@@ -163,7 +163,7 @@ const BUDGET_BYTES = 64 * 1024 * 1024;
 /** Of a server's budget, what is reserved for small requests and answers. */
 const RESERVED_SHARE = 1 / 8;
 
-export function serverBudgets(bytesMax = BUDGET_BYTES): ServerBudgets {
+export function serverBudgets(bytesMax: number = BUDGET_BYTES): ServerBudgets {
   const reservedBytes = bytesMax * RESERVED_SHARE;
   return {
     requests: new MemoryBudget(bytesMax, reservedBytes),

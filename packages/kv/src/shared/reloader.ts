@@ -52,7 +52,7 @@ export class Reloader {
   }
 
   /** Reads and uses the files, and then follows them. Rejects if they can't be used. */
-  static async start(target: Reloadable, onLog: ReloadLog, everyMs = RELOAD_MS): Promise<Reloader> {
+  static async start(target: Reloadable, onLog: ReloadLog, everyMs: number = RELOAD_MS): Promise<Reloader> {
     const contents = await target.read();
     target.use(contents);
     return new Reloader(target, contents, onLog, everyMs);

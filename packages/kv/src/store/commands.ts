@@ -13,7 +13,7 @@ const OVERHEAD_BYTES_MAX = 2048;
 /**
  * The most bytes of a value. A command with this value fits the library's default limit of 1 MiB per command.
  */
-export const VALUE_BYTES_MAX = 1024 * 1024 - OVERHEAD_BYTES_MAX;
+export const VALUE_BYTES_MAX: number = 1024 * 1024 - OVERHEAD_BYTES_MAX;
 
 /** The most versions in one condition. A client names one, or the few it has seen. */
 export const CONDITION_VERSIONS_MAX = 16;

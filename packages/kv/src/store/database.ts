@@ -62,4 +62,4 @@ export const REBUILD_ADVICE =
  * begins the next of each; `openDatabase` sets it. LevelDB's default. `ringBatchesFor` derives from it which
  * batches a power cut can take.
  */
-export const WRITE_BUFFER_BYTES = 4 * 1024 * 1024;
+export const WRITE_BUFFER_BYTES: number = 4 * 1024 * 1024;

@@ -93,17 +93,17 @@ const DATA_PREFIX = 0x64; // "d"
 const SESSION_PREFIX = 0x73; // "s"
 const RING_PREFIX = 0x72; // "r"
 /** The key of the identity. */
-export const IDENTITY_KEY = Uint8Array.of(0x69); // "i"
+export const IDENTITY_KEY: Uint8Array<ArrayBuffer> = Uint8Array.of(0x69); // "i"
 /** The key of the position record. */
-export const POSITION_KEY = Uint8Array.of(0x6d); // "m"
+export const POSITION_KEY: Uint8Array<ArrayBuffer> = Uint8Array.of(0x6d); // "m"
 
 /** A range of keys, `[from, to)`. */
 export type KeyRange = readonly [from: Uint8Array, to: Uint8Array];
 
 /** The keys of the users' values, of the session records and of the ring. */
-export const DATA_KEYS = rangeOfPrefix(DATA_PREFIX);
-export const SESSION_KEYS = rangeOfPrefix(SESSION_PREFIX);
-export const RING_KEYS = rangeOfPrefix(RING_PREFIX);
+export const DATA_KEYS: KeyRange = rangeOfPrefix(DATA_PREFIX);
+export const SESSION_KEYS: KeyRange = rangeOfPrefix(SESSION_PREFIX);
+export const RING_KEYS: KeyRange = rangeOfPrefix(RING_PREFIX);
 /** Every key of the layout: all prefixes are below 0xff. */
 export const ALL_KEYS: KeyRange = [Uint8Array.of(0), Uint8Array.of(0xff)];
 
@@ -111,7 +111,7 @@ export const ALL_KEYS: KeyRange = [Uint8Array.of(0), Uint8Array.of(0xff)];
 export const RING_SLOTS_MAX = 65_536;
 
 /** The position record while a snapshot is being restored. It is this single byte in every format. */
-export const RESTORING_RECORD = Uint8Array.of(0xff);
+export const RESTORING_RECORD: Uint8Array<ArrayBuffer> = Uint8Array.of(0xff);
 
 /** The database key of a user's key. */
 export function dataKey(key: Uint8Array): Uint8Array {
@@ -170,7 +170,7 @@ export function endOfPrefix(prefix: Uint8Array): Uint8Array {
  * `db/skiplist.h`): for each of its two records at least the lengths of key and value (2 bytes), the key, 8
  * bytes of sequence number and type, the value, and 16 bytes of a node of the skip list.
  */
-export const BATCH_MEMORY_BYTES_MIN = 2 + 3 + 8 + 8 + 16 + (2 + 1 + 8 + POSITION_BYTES + 16);
+export const BATCH_MEMORY_BYTES_MIN: number = 2 + 3 + 8 + 8 + 16 + (2 + 1 + 8 + POSITION_BYTES + 16);
 
 /** A value as snapshots hold it, and, with a checksum before it, the database. */
 export function encodeVersioned({ value, version }: Versioned): Uint8Array {

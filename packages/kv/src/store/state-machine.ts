@@ -175,7 +175,7 @@ type Overlay = Map<string, { readonly key: Uint8Array; readonly entry: Versioned
 
 /** The state machine of the key-value server. The library calls it; the servers call `get` and `list`. */
 export class KvStateMachine implements StateMachine<KvCommand, KvResult> {
-  readonly codec = commandCodec;
+  readonly codec: typeof commandCodec = commandCodec;
   readonly #openDatabase: (progress: () => void) => Promise<Database>;
   readonly #batchesPerSync: number;
   readonly #ringBatches: number;
@@ -602,7 +602,7 @@ async function checkEmpty(database: Database): Promise<void> {
 export function lostBatch(
   found: ReadonlySet<number>,
   batches: number,
-  ringBatches = ringBatchesFor(WRITE_BUFFER_BYTES, BATCHES_PER_SYNC_DEFAULT),
+  ringBatches: number = ringBatchesFor(WRITE_BUFFER_BYTES, BATCHES_PER_SYNC_DEFAULT),
 ): string | null {
   for (let batch = Math.max(1, batches - ringBatches + 1); batch <= batches; batch++) {
     if (found.has(batch)) continue;

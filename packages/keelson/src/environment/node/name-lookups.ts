@@ -120,4 +120,4 @@ export class NameLookups {
 }
 
 /** Shared by all connections of the process, as they share the system's resolver. */
-export const nameLookups = new NameLookups();
+export const nameLookups: NameLookups = new NameLookups();

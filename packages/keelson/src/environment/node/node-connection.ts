@@ -98,7 +98,7 @@ export class NodeConnection implements Connection {
     this.#socket.uncork();
   };
 
-  constructor(socket: net.Socket, peer: string, kind = PLAIN) {
+  constructor(socket: net.Socket, peer: string, kind: SocketKind = PLAIN) {
     this.#socket = socket;
     this.#kind = kind;
     this.peer = peer;

@@ -18,17 +18,17 @@ interface LostWrite {
 /** The contents of one simulated file. */
 export class FileContents {
   /** What reads return, and `size`: the operating system's cache. */
-  visible = new Uint8Array(0);
+  visible: Uint8Array<ArrayBuffer> = new Uint8Array(0);
   /**
    * What is certainly on disk. A power cut leaves this, and any of the `dirty` sectors as they are in
    * `visible`.
    */
-  durable = new Uint8Array(0);
+  durable: Uint8Array<ArrayBuffer> = new Uint8Array(0);
   /**
    * The numbers of the sectors that were written since the last sync, and may differ in `visible` and
    * `durable`.
    */
-  readonly dirty = new Set<number>();
+  readonly dirty: Set<number> = new Set<number>();
   /** Lost writes whose loss isn't final yet: a crash now would find them in their places on the disk. */
   #lostWrites: LostWrite[] = [];
 

@@ -144,7 +144,7 @@ export function describeCancellation(cancellation: Cancellation): string {
 }
 
 /** Why no leader became known to a node that is in no cluster, and what to do; for `NotLeaderError`. */
-export const NO_CLUSTER =
+export const NO_CLUSTER: string =
   "this node belongs to no cluster yet. To create one, call initialize, or open the nodes with members and wait " +
   "until all of them run; to join one, call addLearner or changeMembership at a member of it";
 

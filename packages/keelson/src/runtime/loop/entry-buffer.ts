@@ -108,7 +108,7 @@ export class EntryBuffer {
    * The records of the entries in `[from, to)`, from the first on, as many as fit in `bytesMax` bytes, but at
    * least one (none if the range is empty). null: some entries of the range aren't buffered.
    */
-  slice(from: LogIndex, to: LogIndex, bytesMax = Infinity): Uint8Array[] | null {
+  slice(from: LogIndex, to: LogIndex, bytesMax: number = Infinity): Uint8Array[] | null {
     if (from < this.#first || to > this.end) return null;
     const begin = this.#slotOf(from);
     let end = this.#slotOf(to);

@@ -97,7 +97,11 @@ export function withNewLearners(
  * removed: if its id came back with an empty store, entries that it had acknowledged would count as stored
  * there (M10).
  */
-export function membershipOf(config: ClusterConfig, current: Membership, target = current): Membership {
+export function membershipOf(
+  config: ClusterConfig,
+  current: Membership,
+  target: Membership = current,
+): Membership {
   const members = new Map<NodeId, MemberData>();
   for (const id of membersOf(config)) {
     const data = target.members.get(id) ?? current.members.get(id);

@@ -52,7 +52,7 @@ export function isSessionKind(kind: EntryKind): kind is SessionKind {
 const RESULT_NOT_ENCODED = "it took effect, and its result could not be encoded";
 
 /** Why a node that opened a state on disk without its session records can't apply session entries. */
-export const RECORDS_MISSING =
+export const RECORDS_MISSING: string =
   "the state machine keeps its state on disk and not the sessions: flush should store the records " +
   "that it is given, and open should return them as `sessions`";
 

@@ -158,7 +158,7 @@ const LENGTH_BYTES = 4;
 /**
  * Bytes of a piece of an encoded table; more only if a single record is larger. About a millisecond of work.
  */
-export const PIECE_BYTES = 32 * 1024;
+export const PIECE_BYTES: number = 32 * 1024;
 
 /**
  * All records as bytes, for a snapshot, in pieces of about `PIECE_BYTES`. Equal records in equal order give

@@ -9,7 +9,7 @@ import type { IncomingSnapshot, SnapshotStore, StoredSnapshot } from "../../stor
 import { reasonOf, type Failure, type SnapshotFetchMetrics } from "../shared/index.ts";
 
 /** Bytes of one chunk: large enough that requests cost little, small enough not to hold up a heartbeat. */
-export const CHUNK_BYTES = 256 * 1024;
+export const CHUNK_BYTES: number = 256 * 1024;
 
 /** Bytes of one chunk at least, however low the rate limit: a smaller one would be mostly header. */
 const CHUNK_BYTES_MIN = 4 * 1024;

@@ -19,7 +19,7 @@ const REQUESTS_MAX = 64;
  * may be repeated. More are dropped. They are in memory from the file to the socket, and a node may ask for a
  * mebibyte in each request, again and again.
  */
-export const REQUESTED_BYTES_MAX = 4 * 1024 * 1024;
+export const REQUESTED_BYTES_MAX: number = 4 * 1024 * 1024;
 
 /**
  * A transfer ends when its node has sent nothing for this many milliseconds, as it is down or has given up.

@@ -8,7 +8,7 @@ import type { SnapshotDraft, SnapshotHeader, StoredSnapshot } from "../snapshot-
  * A file that is being written is synced each time this many bytes were added. A single sync at the end could
  * write a gigabyte, and hold up the log's syncs on the same disk for seconds.
  */
-export const SYNC_EVERY_BYTES = 16 * 1024 * 1024;
+export const SYNC_EVERY_BYTES: number = 16 * 1024 * 1024;
 
 /** What the store does when a file that is being written ends. */
 export interface SnapshotFileOwner {

@@ -60,13 +60,13 @@ const MAGIC = 0x00_50_4c_4b + FORMAT_VERSION * 0x1_00_00_00;
 const PREFIX_BYTES = 12;
 export const BLOCK_HEADER_BYTES = 12;
 const END_PAYLOAD_BYTES = 12;
-export const END_BLOCK_BYTES = BLOCK_HEADER_BYTES + END_PAYLOAD_BYTES;
+export const END_BLOCK_BYTES: number = BLOCK_HEADER_BYTES + END_PAYLOAD_BYTES;
 
 /**
  * The limit on a block's contents. A block is written and checked as a whole: this is large enough for few
  * disk operations, and small enough that several are in memory at once.
  */
-export const BLOCK_BYTES_MAX = 256 * 1024;
+export const BLOCK_BYTES_MAX: number = 256 * 1024;
 
 /** The most bytes of a header; a longer one is damaged. A membership of `MEMBERS_MAX` members fits. */
 const HEADER_BYTES_MAX = 1024 * 1024;

@@ -89,13 +89,13 @@ const LENGTHS_AT = 104;
 const PARTS_AT = 120;
 
 /** How much of a file must be read to learn how long its header is. */
-export const HEADER_PREFIX_BYTES = PARTS_AT;
+export const HEADER_PREFIX_BYTES: number = PARTS_AT;
 
 /**
  * The most bytes of a header: one that states more is damaged. The node id is short, and a configuration has
  * at most `MEMBERS_MAX` members, so real headers stay far below this.
  */
-export const SEGMENT_HEADER_BYTES_MAX = 1024 * 1024;
+export const SEGMENT_HEADER_BYTES_MAX: number = 1024 * 1024;
 
 /** The header's bytes, padded with zeros to whole sectors. */
 export function encodeSegmentHeader(header: SegmentHeader): Uint8Array {

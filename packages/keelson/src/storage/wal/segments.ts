@@ -38,7 +38,7 @@ const OPEN_SEGMENTS_MAX = 32;
  * The first segment is small, because its zeros are written and synced before a new log is open. Each next
  * one has twice the size, up to `segmentBytes`.
  */
-export const FIRST_SEGMENT_BYTES = 1024 * 1024;
+export const FIRST_SEGMENT_BYTES: number = 1024 * 1024;
 
 const SEGMENT_NAME = /^\d{16}\.wal$/;
 

@@ -40,7 +40,7 @@ import type { Segment, Segments } from "./segments.ts";
 const BATCH_BYTES_MAX = 4 * 1024 * 1024;
 
 /** The limit on one write. It becomes one batch, and so must fit one buffer and one segment. */
-export const WRITE_BYTES_MAX = 512 * 1024 * 1024;
+export const WRITE_BYTES_MAX: number = 512 * 1024 * 1024;
 
 /**
  * The buffer in which batches are encoded is kept for the next batch up to this size; larger ones are freed.

@@ -35,7 +35,7 @@ const ROUNDS_MAX = 2_000;
  * lose, and disks that can be held. After every step all invariants are checked.
  */
 export class CoreGroup {
-  readonly checker = new CoreChecker();
+  readonly checker: CoreChecker = new CoreChecker();
   readonly ids: readonly NodeId[];
   readonly electionMsMax: number;
   readonly heartbeatMs: number;

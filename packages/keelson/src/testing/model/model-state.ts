@@ -200,7 +200,12 @@ export const NOTHING_UNSAID: Unsaid = {
 /**
  * What a node knows when a term begins: only that its committed entries are in the logs of all later leaders.
  */
-export function ofNewTerm(commit: LogIndex) {
+export function ofNewTerm(
+  commit: LogIndex,
+): Pick<
+  ModelState,
+  "leaderOfTerm" | "verified" | "roundHeard" | "preVoteRound" | "preVotes" | "votes" | "campaign" | "leading"
+> {
   return {
     leaderOfTerm: null,
     verified: commit,
@@ -210,7 +215,7 @@ export function ofNewTerm(commit: LogIndex) {
     votes: new Set<NodeId>(),
     campaign: null,
     leading: null,
-  } as const;
+  };
 }
 
 /** A node that starts with what its disk holds: nothing that was only in memory counts. */

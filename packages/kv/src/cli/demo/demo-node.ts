@@ -18,7 +18,7 @@ const STATUS_MS_MAX = 1000;
 const CLOSE_MS_MAX = 5000;
 const EXIT_POLL_MS = 50;
 
-const NodeStatus = v.object({
+const NodeStatus: v.GenericSchema<unknown, NodeStatus> = v.object({
   id: v.string(),
   pid: v.pipe(v.number(), v.integer(), v.minValue(1)),
   role: v.string(),
@@ -27,7 +27,13 @@ const NodeStatus = v.object({
 });
 
 /** What the demo uses of a node's `GET /status`. */
-export type NodeStatus = v.InferOutput<typeof NodeStatus>;
+export interface NodeStatus {
+  readonly id: string;
+  readonly pid: number;
+  readonly role: string;
+  readonly term: number;
+  readonly leader: { readonly id: string } | null;
+}
 
 /** How the process of a node ended. */
 export interface NodeExit {

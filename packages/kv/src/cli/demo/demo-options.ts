@@ -19,7 +19,7 @@ export interface DemoOptions {
 export const DEMO_NODES = 3;
 
 /** The text for `--help`. */
-export const DEMO_HELP = `Usage: keelson demo [--data DIR] [--raft-port PORT] [--line-port PORT] [--http-port PORT]
+export const DEMO_HELP: string = `Usage: keelson demo [--data DIR] [--raft-port PORT] [--line-port PORT] [--http-port PORT]
                     [--peer-secret-file FILE] [--peer-tls DIR]
 
 Runs a cluster of ${DEMO_NODES} nodes, n1 to n${DEMO_NODES}, on this machine's loopback address, each in a process of its

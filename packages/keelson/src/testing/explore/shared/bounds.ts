@@ -137,7 +137,7 @@ export const PROFILES: Readonly<Record<string, Bounds>> = {
 const NAMES: readonly NodeId[] = ["n1", "n2", "n3", "n4", "n5"];
 
 /** The most nodes of a group. Five nodes have 120 renamings, which is already slow. */
-export const NODES_MAX = NAMES.length;
+export const NODES_MAX: number = NAMES.length;
 
 /** The highest count of an event. An explored state keeps several counts in one integer, four bits each. */
 export const COUNT_MAX = 15;

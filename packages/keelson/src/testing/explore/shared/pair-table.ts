@@ -11,7 +11,7 @@ export class PairTable {
   #mask: number;
   #size = 0;
 
-  constructor(capacity = 1 << 16) {
+  constructor(capacity: number = 1 << 16) {
     this.#high = new Uint32Array(capacity);
     this.#low = new Uint32Array(capacity);
     this.#values = new Uint32Array(capacity);

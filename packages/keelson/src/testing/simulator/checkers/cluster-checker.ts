@@ -58,17 +58,17 @@ import { TurnChecker } from "./turn-checker.ts";
  * FAILSTOP need clients or the end of the run, and are checked there.
  */
 export class ClusterChecker {
-  readonly history = new ClusterHistory();
-  readonly stores = new StoreChecker(this.history);
-  readonly messages = new MessageChecker(this.history, this.stores);
-  readonly applies = new ApplyChecker(this.history);
-  readonly model = new ModelChecker();
-  readonly reads = new ReadChecker(this.history);
-  readonly hints = new HintChecker(this.history);
-  readonly chains = new ChainChecker();
-  readonly sessions = new SessionChecker();
-  readonly memberships = new MembershipChecker();
-  readonly turns = new TurnChecker();
+  readonly history: ClusterHistory = new ClusterHistory();
+  readonly stores: StoreChecker = new StoreChecker(this.history);
+  readonly messages: MessageChecker = new MessageChecker(this.history, this.stores);
+  readonly applies: ApplyChecker = new ApplyChecker(this.history);
+  readonly model: ModelChecker = new ModelChecker();
+  readonly reads: ReadChecker = new ReadChecker(this.history);
+  readonly hints: HintChecker = new HintChecker(this.history);
+  readonly chains: ChainChecker = new ChainChecker();
+  readonly sessions: SessionChecker = new SessionChecker();
+  readonly memberships: MembershipChecker = new MembershipChecker();
+  readonly turns: TurnChecker = new TurnChecker();
   readonly entitlements: EntitlementChecker;
   readonly statuses: StatusChecker;
   readonly leaseReads: LeaseReadChecker;

@@ -99,18 +99,18 @@ export interface NodeHistory {
 /** See the file's header. */
 export class ClusterHistory {
   /** The history of each node, by id. A node's history is added when it is asked for the first time. */
-  readonly nodes = new Map<NodeId, NodeHistory>();
+  readonly nodes: Map<string, NodeHistory> = new Map<NodeId, NodeHistory>();
   /** The committed entries, by index - 1. Written by `CommitChecker`; only grows. */
   readonly committed: CommittedEntry[] = [];
   /** The leader of each term. Written by `LeadershipChecker`. */
-  readonly leaders = new Map<number, NodeId>();
+  readonly leaders: Map<number, string> = new Map<number, NodeId>();
   /**
    * Nodes whose directory was replaced by an older copy. Other nodes may accept no message of such a node any
    * more.
    */
-  readonly rolledBack = new Set<NodeId>();
+  readonly rolledBack: Set<string> = new Set<NodeId>();
   /** Nodes that have sent something as a candidate or as a leader. Written by `MessageWatch`. */
-  readonly campaigners = new Set<NodeId>();
+  readonly campaigners: Set<string> = new Set<NodeId>();
   /**
    * Durable votes: by voter and term, the candidates; more than one only where the voter's directory was
    * replaced by an older copy in between. Written by `StoreChecker`.

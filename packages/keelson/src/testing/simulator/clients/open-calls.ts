@@ -38,9 +38,9 @@ export class OpenCalls {
     readsDone: 0,
   };
   /** Names of the commands that were acknowledged. Grows with the run. */
-  readonly acknowledged = new Set<string>();
+  readonly acknowledged: Set<string> = new Set<string>();
   /** Names of the commands that were reported as not done. Grows with the run. */
-  readonly notDone = new Set<string>();
+  readonly notDone: Set<string> = new Set<string>();
   readonly #parts: Pick<ClientsParts, "plan" | "clock" | "trace" | "checker">;
   /** The calls under way, in the order in which they were made. */
   readonly #calls = new Set<Call>();

@@ -11,13 +11,13 @@ import type { SimProcess } from "../world/sim-process.ts";
 /** See the file's header. */
 export class OperatorView {
   /** Every id that was ever asked for or lost its disk. An id is used once. */
-  readonly usedIds = new Set<NodeId>();
+  readonly usedIds: Set<string> = new Set<NodeId>();
   /** Nodes whose disks a fault damages or destroys, noted before it does. */
-  readonly damaged = new Set<NodeId>();
+  readonly damaged: Set<string> = new Set<NodeId>();
   /** Nodes that the others may look for at another address than theirs. The majority must not need them. */
-  readonly moving = new Set<NodeId>();
+  readonly moving: Set<string> = new Set<NodeId>();
   /** For each change under way, the voters that it would leave. */
-  readonly votersAfterChanges = new Set<readonly NodeId[]>();
+  readonly votersAfterChanges: Set<readonly string[]> = new Set<readonly NodeId[]>();
   readonly #processes: readonly SimProcess[];
   readonly #checker: ClusterChecker;
 
@@ -87,7 +87,7 @@ export class OperatorView {
   }
 
   /** Whether the usable nodes of this group, without one of them, are a majority of `size` nodes. */
-  hasMajority(group: readonly NodeId[], without: NodeId | null, size = group.length): boolean {
+  hasMajority(group: readonly NodeId[], without: NodeId | null, size: number = group.length): boolean {
     return group.filter((id) => id !== without && this.isUsable(id)).length * 2 > size;
   }
 

@@ -194,7 +194,12 @@ export class SimClients implements CallMaker {
    * Makes so many writes and reads at once, all of one key that nobody else uses: the log grows, the state
    * doesn't, and they aren't in the history.
    */
-  bulk(process: SimProcess, writes: number, reads = 0, timeoutMs = this.#parts.plan.callTimeoutMs): void {
+  bulk(
+    process: SimProcess,
+    writes: number,
+    reads = 0,
+    timeoutMs: number = this.#parts.plan.callTimeoutMs,
+  ): void {
     for (let n = 0; n < writes && !this.#stopped; n++)
       this.write("bulk", process, "bulk", () => undefined, timeoutMs, false);
     for (let n = 0; n < reads && !this.#stopped; n++)
@@ -230,7 +235,7 @@ export class SimClients implements CallMaker {
     process: SimProcess,
     key: string,
     ended: OnEnd,
-    timeoutMs = this.#parts.plan.callTimeoutMs,
+    timeoutMs: number = this.#parts.plan.callTimeoutMs,
     isRecorded = true,
   ): void {
     const { subject, trace } = this.#parts;
@@ -277,7 +282,7 @@ export class SimClients implements CallMaker {
     process: SimProcess,
     key: string,
     ended: OnEnd,
-    timeoutMs = this.#parts.plan.callTimeoutMs,
+    timeoutMs: number = this.#parts.plan.callTimeoutMs,
     isRecorded = true,
   ): void {
     const { subject, trace } = this.#parts;
@@ -375,8 +380,8 @@ export class SimClients implements CallMaker {
     process: SimProcess,
     isWrite: boolean,
     ask: () => Promise<void>,
-    timeoutMs = this.#parts.plan.callTimeoutMs,
-    endsByTimeLimit = this.forwards(process),
+    timeoutMs: number = this.#parts.plan.callTimeoutMs,
+    endsByTimeLimit: boolean = this.forwards(process),
   ): Promise<AttemptResult> {
     return new Promise((resolve) => {
       const ended: OnEnd = (outcome, why) => {

@@ -162,7 +162,7 @@ export class SimOperator {
    * Asks the leader to transfer its leadership: to `chosen`, or else mostly to a random node, which may be
    * down or no voter.
    */
-  transfer(leader = this.#view.leader(), chosen?: string | null): void {
+  transfer(leader: SimProcess | null = this.#view.leader(), chosen?: string | null): void {
     const { processes, chance, clients } = this.#parts;
     if (leader === null) return;
     const asked = chosen === undefined ? this.#nodeToAsk(leader) : leader;

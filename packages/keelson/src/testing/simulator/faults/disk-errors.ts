@@ -6,7 +6,7 @@ import { isSnapshotFile } from "../world/sim-process.ts";
 /**
  * How many bytes a write leaves when the disk is full: part of a header, part of a batch, or whole sectors.
  */
-export const SHORT_WRITES = [20, 300, 600, 1_100, 1_700];
+export const SHORT_WRITES: readonly number[] = [20, 300, 600, 1_100, 1_700];
 
 /** Fails the next operation that can have this error. */
 export function diskError(

@@ -76,7 +76,7 @@ type HandlersOf<F extends { readonly type: FaultType }> = Pick<Handlers, F["type
 /** See the file's header. */
 export class FaultPlayer {
   /** How often each type of fault happened. */
-  readonly counts = new Map<FaultType, number>();
+  readonly counts: Map<FaultType, number> = new Map<FaultType, number>();
   readonly struck: StruckFaults;
   readonly #parts: FaultPlayerParts;
   readonly #network: NetworkFaults;

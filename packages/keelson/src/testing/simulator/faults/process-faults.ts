@@ -29,7 +29,7 @@ export class ProcessFaults {
   }
 
   /** Kills the process and starts it again after `ms`. With `power`, what it had not synced is lost too. */
-  crash(process: SimProcess, ms: number, power = this.#parts.chance.happens(0.5)): void {
+  crash(process: SimProcess, ms: number, power: boolean = this.#parts.chance.happens(0.5)): void {
     process.kill(power);
     clearFaults(process);
     this.#parts.after(ms, () => {

@@ -42,7 +42,7 @@ const SAID_LATER: readonly FaultType[] = ["destroy", "roll-back"];
 
 /** See the file's header. */
 export class StruckFaults {
-  readonly types = new Set<FaultType>();
+  readonly types: Set<FaultType> = new Set<FaultType>();
   readonly #plan: Plan;
   readonly #processes: readonly SimProcess[];
 

@@ -24,18 +24,13 @@ export const BASIC_FAULT_TYPES = [
   "slow-apply",
   "state-machine-failure",
   "quiet",
-] as const satisfies readonly FaultType[];
+] as const;
 
 /**
  * The types of `withAddedFaults`. They came later than the others, and are drawn from a random source of
  * their own, so that seeds without them kept their plans.
  */
-const ADDED_FAULT_TYPES = [
-  "crash-loop",
-  "short-transfers",
-  "lost-write",
-  "lonely-leader",
-] as const satisfies readonly FaultType[];
+const ADDED_FAULT_TYPES = ["crash-loop", "short-transfers", "lost-write", "lonely-leader"] as const;
 
 export type BasicFaultType = (typeof BASIC_FAULT_TYPES)[number];
 type AddedFaultType = (typeof ADDED_FAULT_TYPES)[number];

@@ -7,7 +7,7 @@ import type { FaultType } from "./faults.ts";
 import type { Plan } from "./plan.ts";
 
 /** Each workload, and which plans have it. */
-const WORKLOADS = {
+const WORKLOADS: Readonly<Record<Workload, (plan: Plan) => boolean>> = {
   "one node": ({ nodes }) => nodes === 1,
   "many nodes": ({ nodes, spares }) => nodes - spares >= 5,
   "new members": ({ spares }) => spares > 0,
@@ -37,9 +37,37 @@ const WORKLOADS = {
   "lease reads": ({ leaseShare }) => leaseShare > 0,
   "stale reads": ({ staleShare }) => staleShare > 0,
   "rest before writing": ({ restsBeforeWriting }) => restsBeforeWriting,
-} as const satisfies Readonly<Record<string, (plan: Plan) => boolean>>;
+};
 
-export type Workload = keyof typeof WORKLOADS;
+export type Workload =
+  | "one node"
+  | "many nodes"
+  | "new members"
+  | "byte streams"
+  | "datagrams"
+  | "old messages"
+  | "no pre-vote"
+  | "no check-quorum"
+  | "priorities"
+  | "drifting clocks"
+  | "wrong wall clocks"
+  | "slow disks"
+  | "durable state"
+  | "snapshots"
+  | "large snapshots"
+  | "full queues"
+  | "long values"
+  | "committed stream"
+  | "sessions"
+  | "library sessions"
+  | "forwarding"
+  | "aborted calls"
+  | "hasty calls"
+  | "slow queries"
+  | "slow listeners"
+  | "lease reads"
+  | "stale reads"
+  | "rest before writing";
 
 /** The name of a fault, a workload, or a stage. */
 export type Feature = FaultType | Workload | `stage ${string}`;

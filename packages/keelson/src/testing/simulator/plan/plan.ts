@@ -135,7 +135,7 @@ export interface SnapshotPlan {
 }
 
 /** As `transferKeepBytes`, this keeps the whole log, as the log of a run never gets as large. */
-export const WHOLE_LOG_BYTES = 16 * 1024 * 1024;
+export const WHOLE_LOG_BYTES: number = 16 * 1024 * 1024;
 
 /** In which ways callers use the nodes. None of it is a fault, and every answer must be as right as ever. */
 export interface Usage {
@@ -175,7 +175,7 @@ export const PLAIN_USAGE: Usage = {
 };
 
 /** Faults that must never cost a leader its leadership. */
-export const HARMLESS_FAULTS = ["slow-apply", "quiet"] as const satisfies readonly FaultType[];
+export const HARMLESS_FAULTS = ["slow-apply", "quiet"] as const;
 
 /**
  * Whether the run has no fault that may cost a leader its leadership. Then the checker also requires stable

@@ -175,9 +175,12 @@ const DRAW_STORAGE = {
   ],
 };
 
-export const DRAW_STAGED = { ...DRAW_COMMON, ...DRAW_STORAGE };
+export const DRAW_STAGED: Readonly<Record<StagedFault, (draw: Draw) => Fault[]>> = {
+  ...DRAW_COMMON,
+  ...DRAW_STORAGE,
+};
 
-export type StagedFault = keyof typeof DRAW_STAGED;
+export type StagedFault = keyof typeof DRAW_COMMON | keyof typeof DRAW_STORAGE;
 
 /** Faults that `pick` names, at random times, for as long as the plan has any. */
 export function drawStagedFaults(

@@ -57,7 +57,7 @@ export class SimulatedCluster {
   readonly clock: SimulatedClock;
   readonly record: RunRecord;
   readonly checker: ClusterChecker;
-  readonly outcomes = new OutcomeChecks();
+  readonly outcomes: OutcomeChecks = new OutcomeChecks();
   /** One for each node of the plan, in its order. */
   readonly processes: readonly SimProcess[];
   /** The members that the cluster begins with, and their addresses. */

@@ -110,7 +110,7 @@ function commandOfText(text: string): SimCommand {
  * step.
  */
 export class SimStore implements StateMachine<SimCommand, SimResult> {
-  readonly codec = codec;
+  readonly codec: StateMachineCodec<SimCommand, SimResult> = codec;
   /** null: the state is in memory only. */
   readonly #disk: StoredState | null;
   readonly logTimeStepMs: number | undefined;

@@ -162,7 +162,7 @@ export class SimProcess {
   /** Calls for snapshots' files hung since the process started, so that one of them may have timed out. */
   snapshotsHung = false;
   /** The true time at which it last went on after a pause. */
-  resumedAt = -Infinity;
+  resumedAt: number = -Infinity;
 
   readonly #parts: ProcessParts;
   #disk: SimulatedFiles;

@@ -28,7 +28,7 @@ export interface LogStoreCase {
 
 const IDENTITY: LogIdentity = { nodeId: "a", clusterId: null };
 /** No limit on the bytes of a read. */
-export const ALL = Number.MAX_SAFE_INTEGER;
+export const ALL: number = Number.MAX_SAFE_INTEGER;
 
 /** An open store on its place, with shorthands for the cases. */
 export class Bench {
@@ -42,12 +42,12 @@ export class Bench {
     this.found = found;
   }
 
-  static async open(place: LogStorePlace, identity = IDENTITY): Promise<Bench> {
+  static async open(place: LogStorePlace, identity: LogIdentity = IDENTITY): Promise<Bench> {
     const store = place.store();
     return new Bench(place, store, await store.open(identity, place.environment));
   }
 
-  async reopen(identity = IDENTITY): Promise<StoredLog> {
+  async reopen(identity: LogIdentity = IDENTITY): Promise<StoredLog> {
     await this.store.close();
     this.store = this.place.store();
     this.found = await this.store.open(identity, this.place.environment);

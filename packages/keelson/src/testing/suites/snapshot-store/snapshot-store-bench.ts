@@ -34,7 +34,10 @@ export interface SnapshotStoreCase {
 }
 
 /** A state of several blocks, in which each place differs from those around it. */
-export const LARGE_STATE = Uint8Array.from({ length: 700_001 }, (_, at) => (at * 7) ^ (at >> 8));
+export const LARGE_STATE: Uint8Array<ArrayBuffer> = Uint8Array.from(
+  { length: 700_001 },
+  (_, at) => (at * 7) ^ (at >> 8),
+);
 
 /** How many bytes of a file are sent at a time in these cases. */
 const CHUNK_BYTES = 100_000;
