@@ -58,16 +58,16 @@ export function overloadFailure(message: string): Failure {
 }
 
 /** The budget for answers is full. */
-export const NO_ROOM = overloadFailure(
+export const NO_ROOM: Failure = overloadFailure(
   "clients have not read the answers that they asked for, which take all room; try again",
 );
 
 /** The node isn't open yet, or closing. */
-export const STARTING = unavailableFailure("STARTING", "the node is starting or closing; try again");
+export const STARTING: Failure = unavailableFailure("STARTING", "the node is starting or closing; try again");
 
-export const NOT_FOUND = failure(404, "NOT_FOUND", "the key has no value");
+export const NOT_FOUND: Failure = failure(404, "NOT_FOUND", "the key has no value");
 
-export const VALUE_TOO_LARGE = failure(
+export const VALUE_TOO_LARGE: Failure = failure(
   413,
   "VALUE_TOO_LARGE",
   `a value has at most ${VALUE_BYTES_MAX} bytes`,
