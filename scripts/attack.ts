@@ -5,10 +5,10 @@
 //
 // Exits with 0 only if every attempt was refused, no answer held what is stored, and the nodes have read and
 // written nothing meanwhile.
-import { parseArgs } from "node:util";
 
 import { attemptsAt, make, type Attempt } from "./attack/attempts.ts";
 import { Target } from "./attack/target.ts";
+import { flagsOf, helpIn } from "./lib/flags.ts";
 
 /** Attempts at the same time. */
 const PARALLEL = 16;
@@ -18,7 +18,9 @@ const PARALLEL = 16;
  */
 const SHORT_STEP = 19;
 
-const { values } = parseArgs({ options: { short: { type: "boolean", default: false } } });
+const { values } = flagsOf("npm run attack", helpIn(import.meta.filename), {
+  options: { short: { type: "boolean", default: false } },
+});
 const faults: string[] = [];
 const counts = { http: 0, line: 0, raft: 0 };
 

@@ -13,7 +13,6 @@ import { once } from "node:events";
 import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import path from "node:path";
-import { parseArgs } from "node:util";
 
 import { run } from "./commands.ts";
 import { freePorts } from "./lib/free-ports.ts";
@@ -28,6 +27,7 @@ import {
 import { packTwice } from "./packages/packing.ts";
 import { packsLeft } from "./packages/packs-left.ts";
 import { SKIPPED } from "./tally.ts";
+import { flagsOf, helpIn } from "./lib/flags.ts";
 
 /** A cluster of one node, on its own disk: works from ESM and, with `require`, from CommonJS. */
 const PROGRAM = `
@@ -124,7 +124,7 @@ async function beRefused(project: string, bin: string): Promise<string> {
   return imported.trim();
 }
 
-const { values } = parseArgs({
+const { values } = flagsOf("npm run packages:installed", helpIn(import.meta.filename), {
   options: {
     packed: { type: "boolean", default: false },
     nodes: { type: "string", default: NODE_VERSIONS.join(",") },

@@ -8,12 +8,12 @@ import { once } from "node:events";
 import { readFileSync } from "node:fs";
 import { createServer } from "node:net";
 import path from "node:path";
-import { parseArgs } from "node:util";
 
 import { Checks, REMOVE_SOLO } from "./containers/checks.ts";
 import { engineRefusal, installPackages, startEngine, type Engine } from "./containers/engine.ts";
 import { runStep, stepsIn } from "./containers/walkthrough.ts";
 import { SKIPPED } from "./tally.ts";
+import { flagsOf } from "./lib/flags.ts";
 
 const HELP = `Usage: npm run containers [-- --install] [--data DIR]
 
@@ -34,17 +34,12 @@ const PORTS_MS_MAX = 300_000;
 const FOLDER = path.join(import.meta.dirname, "../examples/kv-compose");
 
 async function main(): Promise<number> {
-  const { values } = parseArgs({
+  const { values } = flagsOf("npm run containers", HELP, {
     options: {
       install: { type: "boolean", default: false },
       data: { type: "string", default: "/var/tmp/keelson-containers" },
-      help: { type: "boolean", short: "h", default: false },
     },
   });
-  if (values.help) {
-    console.log(HELP);
-    return 0;
-  }
   if (values.install && process.getuid?.() === 0) installPackages();
   const refusal = engineRefusal();
   if (refusal !== null) {

@@ -14,12 +14,12 @@ import { randomBytes } from "node:crypto";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
-import { parseArgs } from "node:util";
 
 import { ATTACKS, LARGE_KEY, SAFE_KEY, SAFE_VALUE, VALUE_BYTES, type Attack } from "./hostile/attacks.ts";
 import { Bystander } from "./hostile/bystander.ts";
 import { HostileClient } from "./hostile/client.ts";
 import { pause, residentMib, Victims } from "./hostile/victims.ts";
+import { flagsOf, helpIn } from "./lib/flags.ts";
 
 /**
  * The most resident memory that the leader may have at any time: both budgets of 64 MiB, and what Node needs.
@@ -136,7 +136,7 @@ async function prepare(victims: Victims): Promise<number> {
   return residentMib(pid);
 }
 
-const { values } = parseArgs({
+const { values } = flagsOf("npm run hostile", helpIn(import.meta.filename), {
   options: {
     short: { type: "boolean", default: false },
     only: { type: "string", default: "" },

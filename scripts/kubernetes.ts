@@ -6,10 +6,10 @@
 import { spawnSync } from "node:child_process";
 import { existsSync, rmSync } from "node:fs";
 import path from "node:path";
-import { parseArgs } from "node:util";
 
 import { faultsOf, type Manifest } from "./kubernetes/faults.ts";
 import { SKIPPED } from "./tally.ts";
+import { flagsOf } from "./lib/flags.ts";
 
 /** Its schemas are those of the Kubernetes version with the same number. */
 const VALIDATOR = "kubernetes-validate";
@@ -29,16 +29,11 @@ const FILE = path.join(root, "examples/kubernetes/keelson.yaml");
 const ENVIRONMENT = path.join(root, "node_modules/.cache", `${VALIDATOR}-${VERSION}`);
 
 function main(): number {
-  const { values } = parseArgs({
+  const { values } = flagsOf("npm run kubernetes", HELP, {
     options: {
       install: { type: "boolean", default: false },
-      help: { type: "boolean", short: "h", default: false },
     },
   });
-  if (values.help) {
-    console.log(HELP);
-    return 0;
-  }
   if (values.install && !existsSync(ENVIRONMENT)) install();
   const python = [path.join(ENVIRONMENT, "bin/python"), "python3"].find(hasValidator);
   if (python === undefined) {

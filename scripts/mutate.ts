@@ -2,10 +2,10 @@
 import { existsSync, globSync } from "node:fs";
 import { mkdir, readFile, writeFile } from "node:fs/promises";
 import path from "node:path";
-import { parseArgs } from "node:util";
 import { Stryker } from "@stryker-mutator/core";
 
 import { listSurvivors, replaceTable, scoreOf, tallyFiles, type MutationReport } from "./mutation/report.ts";
+import { flagsOf } from "./lib/flags.ts";
 
 const HELP = `Runs the tests of core/ and storage/wal against mutants of their files.
 
@@ -32,20 +32,15 @@ function usage(text: string): never {
 }
 
 function readArguments() {
-  const { values } = parseArgs({
+  const { values } = flagsOf("npm run mutate", HELP, {
     options: {
       files: { type: "string", multiple: true, default: TARGETS },
       jobs: { type: "string", default: "1" },
       "score-min": { type: "string", default: String(SCORE_MIN) },
       docs: { type: "boolean", default: false },
       quiet: { type: "boolean", default: false },
-      help: { type: "boolean", default: false },
     },
   });
-  if (values.help) {
-    console.log(HELP);
-    process.exit(0);
-  }
   const jobs = Number(values.jobs);
   if (!Number.isSafeInteger(jobs) || jobs < 1) usage(`--jobs is ${values.jobs}; it must be 1 or more`);
   const scoreMin = Number(values["score-min"]);

@@ -5,11 +5,13 @@
  */
 import { readdirSync, readFileSync, writeFileSync } from "node:fs";
 import path from "node:path";
-import { parseArgs } from "node:util";
 
 import { performPlay } from "../packages/keelson/src/testing/core/play.ts";
+import { flagsOf, helpIn } from "./lib/flags.ts";
 
-const { values } = parseArgs({ options: { update: { type: "boolean", default: false } } });
+const { values } = flagsOf("npm run plays", helpIn(import.meta.filename), {
+  options: { update: { type: "boolean", default: false } },
+});
 const directory = path.join(import.meta.dirname, "../packages/keelson/src/core/plays");
 let different = 0;
 for (const name of readdirSync(directory).filter((entry) => entry.endsWith(".txt"))) {

@@ -12,7 +12,6 @@
 import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import path from "node:path";
-import { parseArgs } from "node:util";
 
 import { must } from "./packages/must.ts";
 import { PACKAGE_FOLDERS, packTwice, type Pack } from "./packages/packing.ts";
@@ -27,6 +26,7 @@ import {
   withVersion,
   type ReleaseManifest,
 } from "./release/release.ts";
+import { flagsOf, helpIn } from "./lib/flags.ts";
 
 const root = path.join(import.meta.dirname, "..");
 const MANIFESTS = PACKAGE_FOLDERS.map((folder) => path.join(root, folder, "package.json"));
@@ -100,7 +100,7 @@ async function verify(tag: string, directory: string): Promise<number> {
   return 0;
 }
 
-const { values, positionals } = parseArgs({
+const { values, positionals } = flagsOf("npm run release", helpIn(import.meta.filename), {
   allowPositionals: true,
   options: { "dry-run": { type: "boolean", default: false }, verify: { type: "string" } },
 });

@@ -6,8 +6,9 @@
  */
 import { globSync, readFileSync } from "node:fs";
 import path from "node:path";
-import { parseArgs } from "node:util";
 import ts from "typescript";
+
+import { flagsOf, helpIn } from "./lib/flags.ts";
 
 /** Shorter comments, such as section headings, explain nothing. */
 const CHARACTERS_MIN = 40;
@@ -18,7 +19,7 @@ interface Comment {
   readonly text: string;
 }
 
-const { values } = parseArgs({
+const { values } = flagsOf("npm run comments", helpIn(import.meta.filename), {
   options: { seed: { type: "string", default: "1" }, count: { type: "string", default: "20" } },
 });
 const root = path.join(import.meta.dirname, "..");

@@ -7,9 +7,9 @@ import { readdirSync, readFileSync } from "node:fs";
 import { Session } from "node:inspector/promises";
 import path from "node:path";
 import { pathToFileURL } from "node:url";
-import { parseArgs } from "node:util";
 
 import { coverageOf, type CountedRange, type FileCoverage } from "./coverage/covered-lines.ts";
+import { flagsOf } from "./lib/flags.ts";
 
 const HELP = `Usage: npm run sim:coverage -- [--seeds N] [--from S] [--missed] [--lines-min PERCENT]
 
@@ -37,19 +37,14 @@ const EXPLORED = ["capture", "revive"];
 process.exitCode = await main();
 
 async function main(): Promise<number> {
-  const { values } = parseArgs({
+  const { values } = flagsOf("npm run sim:coverage", HELP, {
     options: {
       seeds: { type: "string", default: "300" },
       from: { type: "string", default: "1" },
       missed: { type: "boolean", default: false },
       "lines-min": { type: "string", default: "90" },
-      help: { type: "boolean", short: "h", default: false },
     },
   });
-  if (values.help) {
-    console.log(HELP);
-    return 0;
-  }
   const [seeds, from, linesMin] = [Number(values.seeds), Number(values.from), Number(values["lines-min"])];
   if (!Number.isSafeInteger(seeds) || seeds < 1 || !Number.isSafeInteger(from) || !(linesMin >= 0)) {
     console.error(`--seeds and --from must be whole numbers, and --lines-min a percentage\n${HELP}`);

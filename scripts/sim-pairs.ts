@@ -4,7 +4,6 @@
  */
 import { writeFileSync } from "node:fs";
 import path from "node:path";
-import { parseArgs } from "node:util";
 import { format, resolveConfig } from "prettier";
 
 import {
@@ -18,6 +17,7 @@ import {
 } from "../packages/keelson/src/testing/simulator/index.ts";
 import { commandOf, figuresOf, matrixOf, neverMet, reasonsOf, type PairRuns } from "./pairs/pair-report.ts";
 import { PairTally } from "./pairs/pair-tally.ts";
+import { flagsOf } from "./lib/flags.ts";
 
 const HELP = `Usage: npm run sim:pairs -- [--seeds N] [--from S] [--planned] [--unsteered] [--matrix] [--docs]
 
@@ -38,7 +38,7 @@ const PROGRESS_EVERY = 50;
 process.exitCode = await main();
 
 async function main(): Promise<number> {
-  const { values } = parseArgs({
+  const { values } = flagsOf("npm run sim:pairs", HELP, {
     options: {
       seeds: { type: "string", default: "500" },
       from: { type: "string", default: "1" },
@@ -46,7 +46,6 @@ async function main(): Promise<number> {
       unsteered: { type: "boolean", default: false },
       matrix: { type: "boolean", default: false },
       docs: { type: "boolean", default: false },
-      help: { type: "boolean", short: "h", default: false },
     },
   });
   const runs: PairRuns = {
@@ -56,9 +55,9 @@ async function main(): Promise<number> {
     isSteered: !values.unsteered,
   };
   const isWhole = [runs.from, runs.seeds].every((number) => Number.isSafeInteger(number) && number > 0);
-  if (values.help || !isWhole) {
+  if (!isWhole) {
     console.log(HELP);
-    return values.help ? 0 : 2;
+    return 2;
   }
   const { features, why } = possiblePairs();
   const tally = new PairTally(features, why);

@@ -8,15 +8,16 @@
  */
 import { existsSync, globSync, readFileSync } from "node:fs";
 import path from "node:path";
-import { parseArgs } from "node:util";
 import ts from "typescript";
+
+import { flagsOf, helpIn } from "./lib/flags.ts";
 
 interface Body {
   readonly name: string;
   readonly lines: number;
 }
 
-const { values } = parseArgs({
+const { values } = flagsOf("npm run structure", helpIn(import.meta.filename), {
   options: {
     root: { type: "string", default: path.join(import.meta.dirname, "..") },
     top: { type: "string", default: "5" },

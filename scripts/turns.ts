@@ -8,12 +8,12 @@
  * of the thread alone (Node 24), so other processes disturb it less.
  */
 import { cpus } from "node:os";
-import { parseArgs } from "node:util";
 import { keepYoungGenerationSmall } from "../packages/kv/src/shared/young-generation.ts";
 import { SCENARIOS, TURN_MS_MAX } from "./turns/scenarios.ts";
+import { flagsOf, helpIn } from "./lib/flags.ts";
 
 keepYoungGenerationSmall();
-const { values } = parseArgs({
+const { values } = flagsOf("npm run bench:turns", helpIn(import.meta.filename), {
   options: { only: { type: "string", default: "" }, rounds: { type: "string", default: "3" } },
 });
 

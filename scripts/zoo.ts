@@ -3,7 +3,6 @@
  * `npm run zoo -- --help`. Exits with 0 only if all were.
  */
 import path from "node:path";
-import { parseArgs } from "node:util";
 import { isMainThread, parentPort, Worker, workerData } from "node:worker_threads";
 
 import { messageOf } from "./lib/worker-threads.ts";
@@ -12,6 +11,7 @@ import type { Bug } from "./zoo/bug.ts";
 import { hunt, type HuntOptions, type Trial } from "./zoo/hunt.ts";
 import { lineOf, type Line } from "./zoo/report.ts";
 import { StoredResults } from "./zoo/results.ts";
+import { flagsOf } from "./lib/flags.ts";
 
 const HELP = `Usage: npm run zoo -- [--only CODE,...] [--seeds-max N] [--trials N] [--from S] [--jobs J] [--update] [--list] [--text]
 
@@ -48,7 +48,7 @@ async function work({ code, options }: Task): Promise<Answer> {
 }
 
 async function main(args: string[]): Promise<number> {
-  const { values } = parseArgs({
+  const { values } = flagsOf("npm run zoo", HELP, {
     args,
     options: {
       only: { type: "string" },
@@ -59,13 +59,8 @@ async function main(args: string[]): Promise<number> {
       update: { type: "boolean", default: false },
       list: { type: "boolean", default: false },
       text: { type: "boolean", default: false },
-      help: { type: "boolean", short: "h", default: false },
     },
   });
-  if (values.help) {
-    console.log(HELP);
-    return 0;
-  }
   const bugs = values.only === undefined ? BUGS : values.only.split(",").map(bugOf);
   if (values.list) {
     for (const { code, title } of bugs) console.log(`${code}: ${title}`);

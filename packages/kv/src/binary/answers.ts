@@ -33,7 +33,9 @@ export interface CallError {
   /** For people. */
   readonly message: string;
   readonly outcome: Outcome;
-  /** With NOT_LEADER: where the leader answers, "http://host:port" or "https://host:port". null: not known. */
+  /**
+   * With NOT_LEADER: where the leader answers, "http://host:port" or "https://host:port". null: not known.
+   */
   readonly leader: string | null;
   /** With CONDITION_FAILED: the key's version. null: it has no value. With any other code: null. */
   readonly version: number | null;
