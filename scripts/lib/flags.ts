@@ -3,8 +3,9 @@ import { readFileSync } from "node:fs";
 import { parseArgs, type ParseArgsConfig } from "node:util";
 
 /**
- * Parses the flags of `command` ("npm run zoo"). With `--help`, prints `help` and ends the process. What can't
- * be parsed ends it with code 2 and a message that names it, because a stack trace hides a typing mistake.
+ * Parses the flags of `command` ("npm run zoo"). With `--help`, prints `help` and ends the process. What
+ * can't be parsed ends it with code 2 and a message that names it, because a stack trace hides a typing
+ * mistake.
  */
 export function flagsOf<Config extends ParseArgsConfig>(
   command: string,
