@@ -9,6 +9,7 @@ export {
   type KvWriteOptions,
 } from "./client/kv-client.ts";
 export type { KvDeleteResult, KvPutResult, KvValue } from "./client/node-call.ts";
+export type { NodeProtocol as KvNodeProtocol } from "./client/node-transport.ts";
 export type { ClientTls as KvClientTls } from "./client/sender.ts";
 export {
   KEY_BYTES_MAX,

@@ -15,13 +15,14 @@ export class KvClientError extends Error {
   override readonly name = "KvClientError";
   /**
    * The server's code, or `UNREACHABLE`, `CONNECTION_LOST`, `TIMED_OUT`, `ABORTED`, `BAD_ANSWER`,
-   * `REDIRECT_REFUSED` if the leader is a node that the client may not follow to (`known-nodes.ts`), or
-   * `INVALID_OPTION` if the call itself isn't valid.
+   * `REDIRECT_REFUSED` if the leader is a node that the client may not follow to (`known-nodes.ts`),
+   * `TOO_MANY_CALLS` if the client has too many calls in progress (`call-budget.ts`), or `INVALID_OPTION` if
+   * the call itself isn't valid.
    */
   readonly code: string;
   /** The outcome of all attempts of the call together. */
   readonly outcome: KvOutcome;
-  /** The HTTP status of the last answer. null: there was no answer. */
+  /** The HTTP status of the last answer, which the binary protocol has too. null: there was no answer. */
   readonly status: number | null;
 
   constructor(

@@ -1,49 +1,26 @@
-import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
+import { createServer, type ServerResponse } from "node:http";
+import { NotLeaderError } from "keelson";
 import { describe, expect, it, onTestFinished } from "vitest";
-import { KvClientError } from "./client-error.ts";
-import { KvClient } from "./kv-client.ts";
 import { HttpServer } from "../http/http-server.ts";
 import { listen } from "../shared/listen.ts";
 import type { FakeNode } from "../test/fake-node.ts";
 import { ANY_PORT, fakeServing } from "../test/serving.ts";
-import { NotLeaderError } from "keelson";
+import { stubNode, type Stub, type StubCall, type StubHandler } from "../test/stub-node.ts";
+import { KvClientError } from "./client-error.ts";
+import { KvClient, type KvClientOptions } from "./kv-client.ts";
 
-type Handler = (request: IncomingMessage, response: ServerResponse, count: number) => void;
+/** The client has to behave the same over both protocols. */
+const PROTOCOLS = ["http", "binary"] as const;
+type Protocol = (typeof PROTOCOLS)[number];
 
-/** A server that answers as `handler` says, and counts its requests. */
-async function stub(handler: Handler): Promise<{ address: string; count: () => number }> {
-  let count = 0;
-  const server = createServer((request, response) => {
-    request.resume();
-    count += 1;
-    handler(request, response, count);
-  });
-  const { port } = await listen(server, ANY_PORT);
-  onTestFinished(() => {
-    server.closeAllConnections();
-    server.close();
-  });
-  return { address: `127.0.0.1:${port}`, count: () => count };
-}
-
-function fail(
-  response: ServerResponse,
-  status: number,
-  code: string,
-  outcome: string,
-  location?: string,
-): void {
-  response.writeHead(status, location === undefined ? {} : { location });
-  response.end(JSON.stringify({ error: { code, message: code, outcome } }));
+/** An HTTP stub gets a client that uses HTTP only, so that its requests are all that it counts. */
+function clientOver(protocol: Protocol, options: KvClientOptions): KvClient {
+  return new KvClient({ ...options, protocol: protocol === "http" ? "http" : "auto" });
 }
 
 /** A client without sessions, so that each call is exactly one request if it succeeds. */
-function plain(nodes: readonly string[], timeoutMs?: number): KvClient {
-  return new KvClient({ nodes, sessions: false, ...(timeoutMs === undefined ? {} : { timeoutMs }) });
-}
-
-function succeed(response: ServerResponse): void {
-  response.end('{"index":0,"version":2}');
+function plainOver(protocol: Protocol, nodes: readonly string[], timeoutMs?: number): KvClient {
+  return clientOver(protocol, { nodes, timeoutMs, sessions: false });
 }
 
 async function node(): Promise<{ node: FakeNode; address: string }> {
@@ -60,10 +37,14 @@ async function errorOf(promise: Promise<unknown>): Promise<KvClientError> {
   return error as KvClientError;
 }
 
-describe("the client", () => {
+describe.each(PROTOCOLS)("the client over %s", (protocol) => {
+  const stub = (handler: StubHandler): Promise<Stub> => stubNode(protocol, handler);
+  const plain = (nodes: readonly string[], timeoutMs?: number): KvClient =>
+    plainOver(protocol, nodes, timeoutMs);
+
   it("puts, gets and deletes text and bytes", async () => {
     const { address } = await node();
-    const client = new KvClient({ nodes: [address] });
+    const client = clientOver(protocol, { nodes: [address] });
     expect(await client.put("a/b %", "é")).toEqual({ index: 0, version: 3 });
     const found = await client.get("a/b %");
     expect([Buffer.from(found?.value ?? []).toString(), found?.version]).toEqual(["é", 3]);
@@ -76,7 +57,7 @@ describe("the client", () => {
 
   it("sends the conditions of writes, and rejects with CONDITION_FAILED if they don't hold", async () => {
     const { address } = await node();
-    const client = new KvClient({ nodes: [address] });
+    const client = clientOver(protocol, { nodes: [address] });
     const { version } = await client.put("a", "1", { ifAbsent: true });
     const taken = await errorOf(client.put("a", "2", { ifAbsent: true }));
     expect([taken.code, taken.outcome, taken.status]).toEqual(["CONDITION_FAILED", "not-done", 412]);
@@ -89,7 +70,7 @@ describe("the client", () => {
     const follower = await node();
     const info = `{"line":"127.0.0.1:1","http":"${leader.address}"}`;
     follower.node.failure = new NotLeaderError({ id: "n2", address: null, info });
-    const client = new KvClient({ nodes: [follower.address] });
+    const client = clientOver(protocol, { nodes: [follower.address] });
     await client.put("a", "1");
     follower.node.failure = new Error("nobody should ask here again");
     await client.put("a", "2");
@@ -100,8 +81,8 @@ describe("the client", () => {
     const gone = createServer();
     const { port } = await listen(gone, ANY_PORT);
     gone.close();
-    const busy = await stub((_, response) => {
-      fail(response, 503, "NOT_LEADER", "not-done");
+    const busy = await stub((call) => {
+      call.fail(503, "NOT_LEADER", "not-done");
     });
     const { address } = await node();
     const client = plain([`127.0.0.1:${port}`, busy.address, address]);
@@ -110,9 +91,9 @@ describe("the client", () => {
   });
 
   it("repeats a call until an election has ended", async () => {
-    const server = await stub((_, response, count) => {
-      if (count < 5) fail(response, 503, "NOT_LEADER", "not-done");
-      else succeed(response);
+    const server = await stub((call, count) => {
+      if (count < 5) call.fail(503, "NOT_LEADER", "not-done");
+      else call.succeed();
     });
     const client = plain([server.address]);
     expect(await client.put("a", "1")).toEqual({ index: 0, version: 2 });
@@ -120,13 +101,13 @@ describe("the client", () => {
   });
 
   it("without sessions never repeats a write whose outcome is unknown", async () => {
-    const unknown = await stub((_, response) => {
-      fail(response, 504, "OUTCOME_UNKNOWN", "unknown");
+    const unknown = await stub((call) => {
+      call.fail(504, "OUTCOME_UNKNOWN", "unknown");
     });
     const answered = await errorOf(plain([unknown.address]).put("a", "1"));
     expect([answered.code, answered.outcome, unknown.count()]).toEqual(["OUTCOME_UNKNOWN", "unknown", 1]);
-    const cut = await stub((request) => {
-      request.socket.destroy();
+    const cut = await stub((call) => {
+      call.cut();
     });
     const lost = await errorOf(plain([cut.address]).put("a", "1"));
     expect([lost.code, lost.outcome, cut.count()]).toEqual(["CONNECTION_LOST", "unknown", 1]);
@@ -136,19 +117,21 @@ describe("the client", () => {
   });
 
   it("repeats a read after a lost connection", async () => {
-    const server = await stub((request, response, count) => {
-      if (count < 3) request.socket.destroy();
-      else response.writeHead(200, { etag: '"7"' }).end("v");
+    const server = await stub((call, count) => {
+      if (count < 3) call.cut();
+      else call.value(7, "v");
     });
-    expect((await new KvClient({ nodes: [server.address] }).get("a"))?.version).toBe(7);
+    expect((await clientOver(protocol, { nodes: [server.address] }).get("a"))?.version).toBe(7);
   });
 
   it("gives up after timeoutMs with the outcome of the attempts", async () => {
-    const server = await stub((_, response) => {
-      fail(response, 503, "NOT_LEADER", "not-done");
+    const server = await stub((call) => {
+      call.fail(503, "NOT_LEADER", "not-done");
     });
     const begun = performance.now();
-    const error = await errorOf(new KvClient({ nodes: [server.address], timeoutMs: 300 }).put("a", "1"));
+    const error = await errorOf(
+      clientOver(protocol, { nodes: [server.address], timeoutMs: 300 }).put("a", "1"),
+    );
     expect([error.code, error.outcome, error.status]).toEqual(["NOT_LEADER", "not-done", 503]);
     expect(performance.now() - begun).toBeLessThan(2000);
     expect(server.count()).toBeGreaterThan(2);
@@ -158,8 +141,8 @@ describe("the client", () => {
     const servers: { address: string; count: () => number }[] = [];
     for (const other of [1, 0]) {
       servers.push(
-        await stub((_, response) => {
-          fail(response, 307, "NOT_LEADER", "not-done", `http://${servers[other]?.address ?? ""}/kv/a`);
+        await stub((call) => {
+          call.fail(307, "NOT_LEADER", "not-done", `http://${servers[other]?.address ?? ""}/kv/a`);
         }),
       );
     }
@@ -172,17 +155,17 @@ describe("the client", () => {
     const server = await stub(() => undefined);
     const controller = new AbortController();
     const call = errorOf(
-      new KvClient({ nodes: [server.address] }).put("a", "1", { signal: controller.signal }),
+      clientOver(protocol, { nodes: [server.address] }).put("a", "1", { signal: controller.signal }),
     );
     controller.abort();
     expect((await call).code).toBe("ABORTED");
   });
 
   it("refuses what can't be sent, before it sends anything", async () => {
-    const server = await stub((_, response) => {
-      succeed(response);
+    const server = await stub((call) => {
+      call.succeed();
     });
-    const client = new KvClient({ nodes: [server.address] });
+    const client = clientOver(protocol, { nodes: [server.address] });
     for (const call of [
       () => client.put("a\ud800", "1"),
       () => client.put("a", "\udc00"),
@@ -201,7 +184,7 @@ describe("the client", () => {
 
   it("takes no longer than its timeout, the opening of a session included", async () => {
     const server = await stub(() => undefined);
-    const client = new KvClient({ nodes: [server.address], timeoutMs: 300 });
+    const client = clientOver(protocol, { nodes: [server.address], timeoutMs: 300 });
     const begun = performance.now();
     const error = await errorOf(client.put("a", "1"));
     expect([error.code, error.outcome]).toEqual(["TIMED_OUT", "not-done"]);
@@ -212,15 +195,17 @@ describe("the client", () => {
   it("ends the number of a write that was aborted while its session was being opened", async () => {
     const opening = Promise.withResolvers<undefined>();
     const unanswered: (string | undefined)[] = [];
-    const server = await stub((request, response) => {
-      if (request.url === "/sessions") {
-        void opening.promise.then(() => response.writeHead(201).end('{"session":7}'));
+    const server = await stub((call) => {
+      if (call.request === "POST /sessions") {
+        void opening.promise.then(() => {
+          call.opened(7);
+        });
         return;
       }
-      unanswered.push(String(request.headers["keelson-unanswered"]));
-      succeed(response);
+      unanswered.push(call.session.split("/")[2]);
+      call.succeed();
     });
-    const client = new KvClient({ nodes: [server.address] });
+    const client = clientOver(protocol, { nodes: [server.address] });
     const controller = new AbortController();
     const aborted = errorOf(client.put("a", "1", { signal: controller.signal }));
     controller.abort();
@@ -231,59 +216,71 @@ describe("the client", () => {
     // The aborted write took number 1, and isn't waited for.
     expect(unanswered).toEqual(["2", "3"]);
   });
+});
+
+describe("the client over HTTP", () => {
+  /** A server that speaks HTTP and is no node. */
+  async function web(answer: (response: ServerResponse) => void): Promise<string> {
+    const server = createServer((request, response) => {
+      request.resume();
+      answer(response);
+    });
+    const { port } = await listen(server, ANY_PORT);
+    onTestFinished(() => {
+      server.closeAllConnections();
+      server.close();
+    });
+    return `127.0.0.1:${port}`;
+  }
 
   it("rejects with BAD_ANSWER when a value comes without its version, or a redirect leads nowhere", async () => {
-    const server = await stub((_, response) => void response.end("v"));
-    expect((await errorOf(plain([server.address]).get("a"))).code).toBe("BAD_ANSWER");
-    const lost = await stub((_, response) => {
-      fail(response, 307, "NOT_LEADER", "not-done", "nowhere");
+    const address = await web((response) => void response.end("v"));
+    expect((await errorOf(plainOver("http", [address]).get("a"))).code).toBe("BAD_ANSWER");
+    const lost = await stubNode("http", (call) => {
+      call.fail(307, "NOT_LEADER", "not-done", "nowhere");
     });
-    expect((await errorOf(plain([lost.address], 200).put("a", "1"))).code).toBe("NOT_LEADER");
+    expect((await errorOf(plainOver("http", [lost.address], 200).put("a", "1"))).code).toBe("NOT_LEADER");
   });
 
   it("rejects with BAD_ANSWER when the server isn't a node", async () => {
-    const server = await stub((_, response) => {
-      response.writeHead(200).end("<html>");
-    });
-    expect((await errorOf(plain([server.address]).put("a", "1"))).code).toBe("BAD_ANSWER");
-    const other = await stub((_, response) => {
-      response.writeHead(418).end("teapot");
-    });
-    const error = await errorOf(plain([other.address]).put("a", "1"));
+    const address = await web((response) => void response.writeHead(200).end("<html>"));
+    expect((await errorOf(plainOver("http", [address]).put("a", "1"))).code).toBe("BAD_ANSWER");
+    const other = await web((response) => void response.writeHead(418).end("teapot"));
+    const error = await errorOf(plainOver("http", [other]).put("a", "1"));
     expect([error.code, error.status, error.outcome]).toEqual(["BAD_ANSWER", 418, "unknown"]);
   });
 });
 
-describe("the client's session", () => {
+describe.each(PROTOCOLS)("the client's session over %s", (protocol) => {
   interface Seen {
     readonly request: string;
     readonly session: string;
   }
 
-  /** A server that opens session 7 and answers writes as `onWrite` says; and the requests that it got. */
+  /** A node that opens session 7 and answers writes as `onWrite` says; and the calls that it got. */
   async function sessions(
-    onWrite: Handler,
-    onSession: Handler = (_, response) => {
-      response.writeHead(201).end('{"session":7,"ttlMs":60000}');
+    onWrite: StubHandler,
+    onSession: StubHandler = (call) => {
+      if (call.request === "POST /sessions") call.opened(7);
+      else call.ended();
     },
   ): Promise<{ address: string; seen: Seen[] }> {
     const seen: Seen[] = [];
     let writes = 0;
-    const { address } = await stub((request, response, count) => {
-      const header = (name: string): string => String(request.headers[`keelson-${name}`] ?? "");
-      const session = `${header("session")}/${header("sequence")}/${header("unanswered")}`;
-      seen.push({ request: `${request.method ?? ""} ${request.url ?? ""}`, session });
-      if (request.url?.startsWith("/sessions") === true) onSession(request, response, count);
-      else onWrite(request, response, ++writes);
+    const { address } = await stubNode(protocol, (call, count) => {
+      const { request, session } = call;
+      seen.push({ request, session });
+      if (request.includes(" /sessions")) onSession(call, count);
+      else onWrite(call, ++writes);
     });
     return { address, seen };
   }
 
   it("is opened before the first write, and numbers all writes of the client", async () => {
-    const { address, seen } = await sessions((_, response) => {
-      succeed(response);
+    const { address, seen } = await sessions((call) => {
+      call.succeed();
     });
-    const client = new KvClient({ nodes: [address] });
+    const client = clientOver(protocol, { nodes: [address] });
     await Promise.all([client.put("a", "1"), client.put("b", "1")]);
     await client.delete("a").catch(() => undefined);
     expect(seen).toEqual([
@@ -295,12 +292,12 @@ describe("the client's session", () => {
   });
 
   it("lets the client repeat a write with an unknown outcome under the same number (K1)", async () => {
-    const { address, seen } = await sessions((request, response, count) => {
-      if (count === 1) request.socket.destroy();
-      else if (count === 2) fail(response, 504, "OUTCOME_UNKNOWN", "unknown");
-      else succeed(response);
+    const { address, seen } = await sessions((call, count) => {
+      if (count === 1) call.cut();
+      else if (count === 2) call.fail(504, "OUTCOME_UNKNOWN", "unknown");
+      else call.succeed();
     });
-    expect(await new KvClient({ nodes: [address] }).put("a", "1")).toEqual({ index: 0, version: 2 });
+    expect(await clientOver(protocol, { nodes: [address] }).put("a", "1")).toEqual({ index: 0, version: 2 });
     const put = { request: "PUT /kv/a", session: "7/1/1" };
     expect(seen.slice(1)).toEqual([put, put, put]);
   });
@@ -308,25 +305,25 @@ describe("the client's session", () => {
   it("is replaced when it has ended, and a write that had no effect goes into the new one", async () => {
     let opened = 6;
     const { address, seen } = await sessions(
-      (request, response) => {
-        if (request.headers["keelson-session"] === "7") fail(response, 410, "SESSION_EXPIRED", "unknown");
-        else succeed(response);
+      (call) => {
+        if (call.session.startsWith("7/")) call.fail(410, "SESSION_EXPIRED", "unknown");
+        else call.succeed();
       },
-      (_, response) => {
+      (call) => {
         opened += 1;
-        response.writeHead(201).end(`{"session":${opened},"ttlMs":60000}`);
+        call.opened(opened);
       },
     );
-    expect(await new KvClient({ nodes: [address] }).put("a", "1")).toEqual({ index: 0, version: 2 });
+    expect(await clientOver(protocol, { nodes: [address] }).put("a", "1")).toEqual({ index: 0, version: 2 });
     expect(seen.map(({ session }) => session)).toEqual(["//", "7/1/1", "//", "8/1/1"]);
   });
 
   it("that ended after an unanswered attempt leaves the outcome unknown (K4)", async () => {
-    const { address, seen } = await sessions((request, response, count) => {
-      if (count === 1) request.socket.destroy();
-      else fail(response, 410, "SESSION_EXPIRED", "unknown");
+    const { address, seen } = await sessions((call, count) => {
+      if (count === 1) call.cut();
+      else call.fail(410, "SESSION_EXPIRED", "unknown");
     });
-    const error = await errorOf(new KvClient({ nodes: [address] }).put("a", "1"));
+    const error = await errorOf(clientOver(protocol, { nodes: [address] }).put("a", "1"));
     expect([error.code, error.outcome, error.status]).toEqual(["SESSION_EXPIRED", "unknown", 410]);
     expect(seen).toHaveLength(3);
   });
@@ -338,36 +335,36 @@ describe("the client's session", () => {
   ])(
     "leaves the outcome unknown if an earlier attempt was unanswered and the last one got %d (Z6)",
     async (status, code) => {
-      const { address } = await sessions((request, response, count) => {
-        if (count === 1) request.socket.destroy();
-        else fail(response, status, code, "not-done");
+      const { address } = await sessions((call, count) => {
+        if (count === 1) call.cut();
+        else call.fail(status, code, "not-done");
       });
-      const error = await errorOf(new KvClient({ nodes: [address] }).put("a", "1"));
+      const error = await errorOf(clientOver(protocol, { nodes: [address] }).put("a", "1"));
       expect([error.code, error.outcome, error.status]).toEqual([code, "unknown", status]);
     },
   );
 
   it("leaves the outcome unknown if an earlier attempt was unanswered and the last one refused (K4)", async () => {
-    const { address } = await sessions((request, response, count) => {
-      if (count === 1) request.socket.destroy();
-      else fail(response, 503, "NOT_LEADER", "not-done");
+    const { address } = await sessions((call, count) => {
+      if (count === 1) call.cut();
+      else call.fail(503, "NOT_LEADER", "not-done");
     });
-    const error = await errorOf(new KvClient({ nodes: [address], timeoutMs: 300 }).put("a", "1"));
+    const error = await errorOf(clientOver(protocol, { nodes: [address], timeoutMs: 300 }).put("a", "1"));
     expect([error.code, error.outcome]).toEqual(["NOT_LEADER", "unknown"]);
   });
 
   it("that can't be opened rejects the write as not done, and the next write tries again", async () => {
     let works = false;
     const { address } = await sessions(
-      (_, response) => {
-        succeed(response);
+      (call) => {
+        call.succeed();
       },
-      (request, response) => {
-        if (works) response.writeHead(201).end('{"session":7,"ttlMs":60000}');
-        else request.socket.destroy();
+      (call) => {
+        if (works) call.opened(7);
+        else call.cut();
       },
     );
-    const client = new KvClient({ nodes: [address], timeoutMs: 200 });
+    const client = clientOver(protocol, { nodes: [address], timeoutMs: 200 });
     const error = await errorOf(client.put("a", "1"));
     expect([error.code, error.outcome]).toEqual(["CONNECTION_LOST", "not-done"]);
     works = true;
@@ -378,26 +375,26 @@ describe("the client's session", () => {
     let opened = 0;
     // On a slow machine the client may repeat any attempt, the oldest write's too, before and after its
     // answer.
-    const waiting: ServerResponse[] = [];
+    const waiting: StubCall[] = [];
     let isAnswered = false;
     const { address, seen } = await sessions(
-      (request, response) => {
-        if (request.url === "/kv/oldest" && !isAnswered) waiting.push(response);
-        else succeed(response);
+      (call) => {
+        if (call.request === "PUT /kv/oldest" && !isAnswered) waiting.push(call);
+        else call.succeed();
       },
-      (_, response) => {
+      (call) => {
         opened += 1;
-        response.writeHead(201).end(`{"session":${opened},"ttlMs":60000}`);
+        call.opened(opened);
       },
     );
-    const client = new KvClient({ nodes: [address], timeoutMs: 60_000 });
+    const client = clientOver(protocol, { nodes: [address], timeoutMs: 60_000 });
     const oldest = client.put("oldest", "1");
     await expect.poll(() => waiting.length, { timeout: 30_000 }).toBeGreaterThan(0);
     for (let at = 0; at < 16; at++) {
       await Promise.all(Array.from({ length: 64 }, () => client.put("a", "1")));
     }
     isAnswered = true;
-    for (const response of waiting) succeed(response);
+    for (const call of waiting) call.succeed();
     await oldest;
     // The place of a write: its session, its number, and the lowest number without an answer.
     const places = new Set(
@@ -410,10 +407,10 @@ describe("the client's session", () => {
   }, 60_000);
 
   it("is ended by close(), and a later write opens another", async () => {
-    const { address, seen } = await sessions((_, response) => {
-      succeed(response);
+    const { address, seen } = await sessions((call) => {
+      call.succeed();
     });
-    const client = new KvClient({ nodes: [address] });
+    const client = clientOver(protocol, { nodes: [address] });
     await client.put("a", "1");
     await client.close();
     await client.close();

@@ -8,6 +8,8 @@
  * A redirect to a node that isn't in `nodes` is not followed with a token, and none from a node with TLS to
  * one without (`known-nodes.ts`).
  *
+ * **How it gets there.** Over a `NodeTransport`, in the binary protocol or over HTTP.
+ *
  * **What is repeated.** An attempt whose outcome is "not done" is always repeated. One whose outcome is
  * unknown is repeated only if that does no harm: a read, a write in a session (the cluster recognizes it by
  * its number), or opening or ending a session. A call ends after `timeoutMs` or `ATTEMPTS_MAX` attempts.
@@ -17,9 +19,9 @@
  */
 import { isToken } from "../access/token-file.ts";
 import { pause } from "../shared/pause.ts";
+import { CallBudget } from "./call-budget.ts";
 import { KvClientError } from "./client-error.ts";
 import { ClientSession, type SessionWrite } from "./client-session.ts";
-import { HttpTransport } from "./http-transport.ts";
 import { KnownNodes } from "./known-nodes.ts";
 import type {
   CallCondition,
@@ -32,9 +34,9 @@ import type {
   NodeCall,
   PutCall,
   ReadConsistency,
-  Transport,
 } from "./node-call.ts";
-import { Sender, type ClientTls } from "./sender.ts";
+import { NodeTransport, type NodeProtocol } from "./node-transport.ts";
+import type { ClientTls } from "./sender.ts";
 
 /** Options of a client. */
 export interface KvClientOptions {
@@ -60,6 +62,21 @@ export interface KvClientOptions {
    * outcome is unknown, and each takes effect once. Default true.
    */
   readonly sessions?: boolean | undefined;
+  /**
+   * `auto`, the default: nodes that speak the binary protocol are called with it, over one connection for
+   * each; others over HTTP. `http`: all calls go over HTTP, for example through a proxy.
+   */
+  readonly protocol?: "auto" | "http" | undefined;
+  /**
+   * The most calls in progress at once. A further call is rejected at once, with the code `TOO_MANY_CALLS`.
+   * Default 65,536.
+   */
+  readonly callsMax?: number | undefined;
+  /**
+   * The most bytes that the calls in progress hold: their keys and values, and 1 KiB for each call. A call
+   * beyond that is rejected with the code `TOO_MANY_CALLS`. Default 256 MiB.
+   */
+  readonly bytesMax?: number | undefined;
 }
 
 /** Options of any call. */
@@ -121,7 +138,8 @@ const ATTEMPT_MS_MAX = 2000;
 export class KvClient {
   readonly #nodes: readonly string[];
   readonly #known: KnownNodes;
-  readonly #transport: Transport;
+  readonly #transport: NodeTransport;
+  readonly #budget: CallBudget;
   readonly #timeoutMs: number;
   /** The address of the last known leader. null: not known. Written by `#call`. */
   #leader: string | null = null;
@@ -130,28 +148,38 @@ export class KvClient {
   /** null: writes go without a session. */
   readonly #session: ClientSession | null;
 
-  constructor({ nodes, timeoutMs = TIMEOUT_MS_DEFAULT, sessions = true, tls, token }: KvClientOptions) {
+  constructor(options: KvClientOptions) {
+    const { nodes, timeoutMs = TIMEOUT_MS_DEFAULT, sessions = true, tls, token } = options;
     if (nodes.length === 0) throw new RangeError("nodes is empty: name at least one node");
     // The message doesn't quote it, and nor may an error of the HTTP client.
     if (token !== undefined && !isToken(token))
       throw new RangeError("the token is not 16 to 1024 visible ASCII characters without spaces");
     this.#nodes = nodes.map((node) => nodeIn(node, tls !== undefined));
     this.#known = new KnownNodes(this.#nodes, token !== undefined);
-    this.#transport = new HttpTransport(new Sender(tls), token ?? null);
+    this.#transport = new NodeTransport(tls, token ?? null, options.protocol === "http");
+    this.#budget = new CallBudget(options.callsMax, options.bytesMax);
     this.#timeoutMs = timeoutMs;
     this.#session = sessions ? new ClientSession(() => this.#openSession()) : null;
   }
 
   /**
-   * Ends the session in the cluster, if there is one. It would end by itself later; this frees its memory
-   * sooner. Later writes open another. Rejects with a `KvClientError` if no node carries out the request
-   * within `timeoutMs`; the session then ends by itself.
+   * Ends the session in the cluster, if there is one, and closes connections that no call uses. A session
+   * would end by itself later; this frees its memory sooner. Later calls open others. Rejects with a
+   * `KvClientError` if no node carries out the request within `timeoutMs`; the session then ends by itself.
    */
   async close(): Promise<void> {
     const id = this.#session?.detach() ?? null;
-    if (id === null) return;
     const deadline = performance.now() + this.#timeoutMs;
-    await this.#call({ type: "end-session", session: id }, deadline, undefined);
+    try {
+      if (id !== null) await this.#call({ type: "end-session", session: id }, deadline, undefined);
+    } finally {
+      this.#transport.closeIdle();
+    }
+  }
+
+  /** The protocol with which each node is called at present. Nodes that were not called yet are missing. */
+  protocols(): Map<string, NodeProtocol> {
+    return this.#transport.protocols();
   }
 
   /**
@@ -180,7 +208,13 @@ export class KvClient {
    */
   async get(key: KvBytes, { consistency, signal }: KvReadOptions = {}): Promise<KvValue | null> {
     const deadline = performance.now() + this.#timeoutMs;
-    return this.#call({ type: "get", key: bytesOf(key), consistency }, deadline, signal);
+    const call = { type: "get", key: bytesOf(key), consistency } as const;
+    const bytes = this.#budget.take(call);
+    try {
+      return await this.#call(call, deadline, signal);
+    } finally {
+      this.#budget.give(bytes);
+    }
   }
 
   async #write<Call extends PutCall | DeleteCall>(
@@ -188,9 +222,23 @@ export class KvClient {
     { signal }: KvWriteOptions,
   ): Promise<CallResults[Call["type"]]> {
     const deadline = performance.now() + this.#timeoutMs;
-    if (this.#session === null) return this.#call(call, deadline, signal);
+    const bytes = this.#budget.take(call);
+    try {
+      if (this.#session === null) return await this.#call(call, deadline, signal);
+      return await this.#writeInSession(this.#session, call, deadline, signal);
+    } finally {
+      this.#budget.give(bytes);
+    }
+  }
+
+  async #writeInSession<Call extends PutCall | DeleteCall>(
+    session: ClientSession,
+    call: Call,
+    deadline: number,
+    signal: AbortSignal | undefined,
+  ): Promise<CallResults[Call["type"]]> {
     for (;;) {
-      const write = this.#session.beginNow() ?? (await this.#begin(this.#session, deadline, signal));
+      const write = session.beginNow() ?? (await this.#begin(session, deadline, signal));
       try {
         return await this.#call({ ...call, place: write.place }, deadline, signal);
       } catch (error) {
@@ -360,11 +408,12 @@ function conditionOf({ ifVersion, ifAbsent = false }: KvWriteOptions): CallCondi
 }
 
 /**
- * The bytes of a key or value. Refuses a string with half of a surrogate pair, which UTF-8 can't encode: Node
- * would write U+FFFD instead, and so change the key or value.
+ * The bytes of a key or value, as they are now: the caller may change its array while the call is in
+ * progress, and a repeated attempt must be the same as the first. Refuses a string with half of a surrogate
+ * pair, which UTF-8 can't encode: Node would write U+FFFD instead, and so change the key or value.
  */
 function bytesOf(bytes: KvBytes): Uint8Array {
-  if (typeof bytes !== "string") return bytes;
+  if (typeof bytes !== "string") return Buffer.from(bytes);
   if (bytes.isWellFormed()) return Buffer.from(bytes, "utf8");
   const at = Array.from(bytes).findIndex((character) => !character.isWellFormed());
   throw badCall(

@@ -7,6 +7,7 @@
 import type { IncomingMessage } from "node:http";
 import { Agent, request as httpsRequest } from "node:https";
 import { Readable } from "node:stream";
+import type { ConnectionOptions } from "node:tls";
 
 /** How a client of nodes with TLS checks them, and proves who it is. All are in PEM. */
 export interface ClientTls {
@@ -49,19 +50,23 @@ export function isSecure(node: string): boolean {
   return node.startsWith("https://");
 }
 
+/** How to make a connection over TLS, for each protocol the same. */
+export function secureOptions({ ca, cert, key }: ClientTls): ConnectionOptions {
+  const bytes = (pem: string | Uint8Array | undefined): string | Buffer | undefined =>
+    pem === undefined || typeof pem === "string" ? pem : Buffer.from(pem);
+  const options = { ca: bytes(ca), cert: bytes(cert), key: bytes(key) };
+  // An option that is undefined would turn Node's default off.
+  const given = Object.fromEntries(Object.entries(options).filter(([, value]) => value !== undefined));
+  // Said here, the environment variable NODE_TLS_REJECT_UNAUTHORIZED can't turn it off.
+  return { minVersion: "TLSv1.2", rejectUnauthorized: true, ...given };
+}
+
 /** Sends requests, and keeps connections open for further ones. */
 export class Sender {
   readonly #agent: Agent;
 
-  constructor({ ca, cert, key }: ClientTls = {}) {
-    const bytes = (pem: string | Uint8Array | undefined): string | Buffer | undefined =>
-      pem === undefined || typeof pem === "string" ? pem : Buffer.from(pem);
-    const options = { ca: bytes(ca), cert: bytes(cert), key: bytes(key) };
-    // An option that is undefined would turn Node's default off.
-    const given = Object.fromEntries(Object.entries(options).filter(([, value]) => value !== undefined));
-    // Said here, the environment variable NODE_TLS_REJECT_UNAUTHORIZED can't turn it off.
-    const rejectUnauthorized = true;
-    this.#agent = new Agent({ keepAlive: true, minVersion: "TLSv1.2", rejectUnauthorized, ...given });
+  constructor(tls: ClientTls = {}) {
+    this.#agent = new Agent({ keepAlive: true, ...secureOptions(tls) });
   }
 
   /**
