@@ -10,7 +10,7 @@ import type { NodeCall } from "./node-call.ts";
 /** The most calls of a client in progress: 64 times as many as one session takes. */
 export const CALLS_MAX_DEFAULT = 65_536;
 /** The most bytes that they hold. */
-export const BYTES_MAX_DEFAULT = 256 * 1024 * 1024;
+export const BYTES_MAX_DEFAULT: number = 256 * 1024 * 1024;
 /** The code of the error if a call is refused because of these limits. */
 export const TOO_MANY_CALLS = "TOO_MANY_CALLS";
 /** What a call holds besides its key and value: its record, its promises and its closures, roughly. */
@@ -23,7 +23,7 @@ export class CallBudget {
   #calls = 0;
   #bytes = 0;
 
-  constructor(callsMax = CALLS_MAX_DEFAULT, bytesMax = BYTES_MAX_DEFAULT) {
+  constructor(callsMax: number = CALLS_MAX_DEFAULT, bytesMax: number = BYTES_MAX_DEFAULT) {
     this.#callsMax = callsMax;
     this.#bytesMax = bytesMax;
   }
