@@ -3,7 +3,7 @@
  * them, and W writers at once in the leader's process, each writing its next command when the last is
  * applied.
  *
- * `npm run bench -- [--writers 1,16,256] [--seconds 5] [--bytes 256] [--rounds 3] [--data DIR]`
+ * `npm run bench:write -- [--writers 1,16,256] [--seconds 5] [--bytes 256] [--rounds 3] [--data DIR]`
  */
 import { fork, type ChildProcess } from "node:child_process";
 import { mkdtempSync, rmSync } from "node:fs";

@@ -76,6 +76,7 @@ async function namedPages(root: string): Promise<Page[]> {
         "docs/torture.md",
         "docs/hosts.md",
         "docs/histories.md",
+        "docs/performance.md",
       ],
     },
     { file: "CONTRIBUTING.md", below: ["docs/first-change.md"] },

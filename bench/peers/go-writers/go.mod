@@ -1,0 +1,3 @@
+module keelson/bench/go-writers
+
+go 1.26
