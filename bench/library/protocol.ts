@@ -7,7 +7,7 @@
  * standard input, and the member prints the figures of each. End of input ends it.
  */
 
-/** W writers at once in the leader's process, each writing its next command when the last is applied there. */
+/** W writers at once in the leader's process. Each writes its next command when the last is applied. */
 export interface Job {
   readonly writers: number;
   /** Writes that begin in this time are not counted. */
