@@ -1,5 +1,5 @@
 /** `GET /metrics`: the node's figures and the server's own, in the text format of Prometheus. */
-import { Counter, Gauge, Histogram, Registry } from "prom-client";
+import { Counter, Gauge, Registry } from "prom-client";
 import type { LatencyMetrics, RaftMetrics } from "keelson";
 
 /** Reads one figure from the node's metrics. */
@@ -64,7 +64,12 @@ const LATENCY_BUCKETS = [0.0005, 0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.
 export class HttpMetrics {
   readonly #registry = new Registry();
   readonly #requests: Counter;
-  readonly #writes: Histogram;
+  /**
+   * Requests answered, by route, method and status. The counter is set from it for each scrape: to increment
+   * that one costs objects and the sorting of its labels, for each request.
+   */
+  readonly #answered = new Map<string, Map<string, Map<number, number>>>();
+  readonly #writes = new Latencies();
   /** Each with the figure of the node that it shows. */
   readonly #gauges: readonly (readonly [Gauge, Figure])[];
   readonly #counters: readonly (readonly [Counter, Figure])[];
@@ -95,12 +100,6 @@ export class HttpMetrics {
     this.#gauges = GAUGES.map(([name, help, figure]) => [gauge(name, help), figure]);
     this.#counters = COUNTERS.map(([name, help, figure]) => [counter(name, help), figure]);
     this.#requests = counter("http_requests_total", "Requests answered", ["method", "route", "status"]);
-    this.#writes = new Histogram({
-      name: "keelson_write_seconds",
-      help: "From a command's arrival by HTTP to its being applied, in seconds",
-      buckets: LATENCY_BUCKETS,
-      registers,
-    });
   }
 
   get contentType(): string {
@@ -109,7 +108,9 @@ export class HttpMetrics {
 
   /** Counts an answer. `route` is a pattern such as "/kv/:key": each path would be one more time series. */
   answered(method: string, route: string, status: number): void {
-    this.#requests.inc({ method, route, status: String(status) });
+    const methods = inner(this.#answered, route);
+    const statuses = inner(methods, method);
+    statuses.set(status, (statuses.get(status) ?? 0) + 1);
   }
 
   /** Records how long a write took that the node answered. */
@@ -135,7 +136,58 @@ export class HttpMetrics {
     for (const { id, lostEntries } of metrics.members) {
       if (lostEntries !== null) this.#lostEntries.set({ member: id }, lostEntries ? 1 : 0);
     }
-    return `${await this.#registry.metrics()}\n${logWriteText(metrics.logWriteLatency)}`;
+    this.#requests.reset();
+    for (const [route, methods] of this.#answered) {
+      for (const [method, statuses] of methods) {
+        for (const [status, count] of statuses)
+          this.#requests.inc({ method, route, status: String(status) }, count);
+      }
+    }
+    const texts = [
+      await this.#registry.metrics(),
+      this.#writes.text(),
+      logWriteText(metrics.logWriteLatency),
+    ];
+    return texts.join("\n");
+  }
+}
+
+/** The map under `key`, which is added if it is missing. */
+function inner<K, V>(maps: Map<string, Map<K, V>>, key: string): Map<K, V> {
+  const found = maps.get(key);
+  if (found !== undefined) return found;
+  const added = new Map<K, V>();
+  maps.set(key, added);
+  return added;
+}
+
+/** A histogram of how long writes take, which is cheap to add to. */
+class Latencies {
+  /** By bucket of `LATENCY_BUCKETS`: writes that took at most so long, and longer than the bucket before. */
+  readonly #counts = LATENCY_BUCKETS.map(() => 0);
+  #count = 0;
+  #sumSeconds = 0;
+
+  observe(seconds: number): void {
+    let at = 0;
+    while (seconds > (LATENCY_BUCKETS[at] ?? Infinity)) at += 1;
+    if (at < this.#counts.length) this.#counts[at] = (this.#counts[at] ?? 0) + 1;
+    this.#count += 1;
+    this.#sumSeconds += seconds;
+  }
+
+  text(): string {
+    const name = "keelson_write_seconds";
+    let upTo = 0;
+    return [
+      `# HELP ${name} From a command's arrival by HTTP to its being applied, in seconds`,
+      `# TYPE ${name} histogram`,
+      ...LATENCY_BUCKETS.map((le, at) => `${name}_bucket{le="${le}"} ${(upTo += this.#counts[at] ?? 0)}`),
+      `${name}_bucket{le="+Inf"} ${this.#count}`,
+      `${name}_sum ${this.#sumSeconds}`,
+      `${name}_count ${this.#count}`,
+      "",
+    ].join("\n");
   }
 }
 
