@@ -33,6 +33,30 @@ async function statusOf(
 }
 
 describe("a request to a wrong host [Z16]", () => {
+  it("is refused after a request to the right one on the same connection too", async () => {
+    const { server } = await start();
+    const requests = [
+      ["Host: localhost"],
+      ["Host: localhost"],
+      ["Host: localhost", "host: evil.example"],
+      ["Host: localhost", "hOST: localhost"],
+      ["Host: evil.example"],
+      ["Host: evil.example"],
+      ["Host: LOCALHOST"],
+      ["Host: localhost", "Connection: close"],
+    ];
+    const lines = requests.map((headers) => ["GET /kv/a HTTP/1.1", ...headers, "", ""].join("\r\n"));
+    const statuses = statusesIn(await exchange(server.address, lines.join("")));
+    expect(statuses).toEqual([404, 404, 400, 400, 403, 403, 404, 404]);
+  });
+
+  it("is refused if the target is a URL to it, after a request to the right one", async () => {
+    const { server } = await start();
+    const right = "GET /kv/a HTTP/1.1\r\nHost: localhost\r\n";
+    const wrong = "GET http://evil.example/kv/a HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n";
+    expect(statusesIn(await exchange(server.address, `${right}\r\n${wrong}\r\n`))).toEqual([404, 403]);
+  });
+
   it.each(REQUESTS)("is refused, as of a page on a rebound name: %s", async (request) => {
     const started = await start();
     expect(await statusOf(started, request, "Host: evil.example:9001")).toBe(403);

@@ -18,7 +18,8 @@
  * - No answer has CORS headers, so browsers send no PUT or DELETE for a page of another origin, and show it
  *   no answers.
  */
-import { isIP } from "node:net";
+import type { IncomingMessage } from "node:http";
+import { isIP, type Socket } from "node:net";
 import { isLoopback } from "../shared/addresses.ts";
 import type { Right } from "../access/rights.ts";
 import { errorAnswer, forbidden, type ErrorAnswer } from "./error-answers.ts";
@@ -31,6 +32,12 @@ const HOST_AND_PORT = /^(\[[0-9a-f:.]+\]|[^\s:/?#@\\[\]]+)(?::\d{0,5})?$/i;
 export class BrowserGuard {
   /** Hosts by which clients may call this node, as `canonicalHost` writes them. */
   readonly #names: ReadonlySet<string>;
+  /**
+   * By connection, the `Host` that was last found to name this node. It stays right: neither the names nor
+   * the connection's own address change. A client sends the same one with each request, and to parse it
+   * costs more than all other checks.
+   */
+  readonly #ownHosts = new WeakMap<Socket, string>();
 
   /** `names`: hosts by which clients may call this node, besides loopback names and its own address. */
   constructor(names: readonly string[]) {
@@ -50,14 +57,21 @@ export class BrowserGuard {
   }
 
   #refuseHost({ incoming, authority }: HttpRequest): ErrorAnswer | null {
+    const host = incoming.headers.host;
+    if (authority === null && host !== undefined && this.#ownHosts.get(incoming.socket) === host) {
+      return hasOneHost(incoming) ? null : tooManyHosts();
+    }
     const given = incoming.headersDistinct["host"] ?? [];
-    if (given.length > 1) return errorAnswer(400, "BAD_REQUEST", "the request has more than one Host header");
+    if (given.length > 1) return tooManyHosts();
     // A target that is a whole URL takes precedence over Host (RFC 9112, 3.2.2); both must be right.
     const local = incoming.socket.localAddress ?? "";
     const foreign = [...given, ...(authority === null ? [] : [authority])].find(
       (text) => text !== "" && !this.#isOwn(text, local),
     );
-    if (foreign === undefined) return null;
+    if (foreign === undefined) {
+      if (host !== undefined && host.length <= HOST_CHARS_MAX) this.#ownHosts.set(incoming.socket, host);
+      return null;
+    }
     return forbidden(
       `this node is not called ${JSON.stringify(foreign.slice(0, 100))}, and a web page could have sent this request; ` +
         "use the node's address, or start it with --http-names NAME if clients may call it so",
@@ -71,6 +85,27 @@ export class BrowserGuard {
     if (host === "localhost" || isLoopback(unmapped(address))) return true;
     return host === canonicalHost(bracketed(unmapped(localAddress))) || this.#names.has(host);
   }
+}
+
+/** Node's `headers` keeps the first `Host` and drops the others, so count them where none is dropped. */
+function hasOneHost({ rawHeaders }: IncomingMessage): boolean {
+  let count = 0;
+  for (let at = 0; at < rawHeaders.length; at += 2) {
+    const name = rawHeaders[at] ?? "";
+    if (name.length === HOST.length && name.toLowerCase() === HOST) count += 1;
+  }
+  return count === 1;
+}
+
+const HOST = "host";
+/**
+ * The most characters of a `Host` that is remembered for a connection: names in DNS have at most 253, and
+ * then there is the port. Longer ones are parsed for each request.
+ */
+const HOST_CHARS_MAX = 260;
+
+function tooManyHosts(): ErrorAnswer {
+  return errorAnswer(400, "BAD_REQUEST", "the request has more than one Host header");
 }
 
 /**
