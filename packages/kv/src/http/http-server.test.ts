@@ -61,6 +61,15 @@ describe("PUT, GET and DELETE /kv/KEY", () => {
     expect(await (await request("DELETE", "/kv/a")).json()).toEqual({ index: 2, existed: false });
   });
 
+  it.each([0, 1, 256, 4096, 4097, 70_000])("give a value of %i bytes back byte for byte", async (length) => {
+    const { request } = await start();
+    const value = Uint8Array.from({ length }, (_, at) => (at * 7) % 256);
+    expect((await request("PUT", "/kv/a", { body: value })).status).toBe(200);
+    const answer = await request("GET", "/kv/a");
+    expect(answer.headers.get("Content-Length")).toBe(String(length));
+    expect(Buffer.compare(Buffer.from(await answer.arrayBuffer()), value)).toBe(0);
+  });
+
   it("accept percent-encoded keys of any bytes, and empty values", async () => {
     const { request } = await start();
     for (const key of ["a%2Fb", "%FF%00", "%25", "caf%C3%A9", "a+b"]) {

@@ -127,12 +127,6 @@ const READ_AHEAD_BYTES = 2048;
 /** How long requests under way have to end after `close`. Then their connections are cut. */
 const CLOSE_GRACE_MS = 1000;
 
-/** For every answer: a browser must neither guess its type nor give it to pages of other origins. */
-const HEADERS_OF_ALL = {
-  "X-Content-Type-Options": "nosniff",
-  "Cross-Origin-Resource-Policy": "same-origin",
-};
-
 /** Options of `HttpServer.listen`. */
 export interface HttpServerOptions {
   /**
@@ -395,7 +389,7 @@ export class HttpServer {
     const route = this.#routes.find(({ path }) => path.test(request.path));
     const answer = withinBudget(request, await this.#answerOf(route, request));
     this.#metrics.answered(request.method, route?.label ?? "other", answer.status);
-    return { ...answer, headers: { ...HEADERS_OF_ALL, ...answer.headers } };
+    return answer;
   }
 
   /** Runs the handler, and makes an answer of whatever it throws. */
