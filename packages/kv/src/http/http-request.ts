@@ -38,7 +38,17 @@ export class HttpRequest {
 
   /** A header's value. Node joins the values of a header that may occur more than once. */
   header(name: string): string | undefined {
-    const value = this.incoming.headers[name.toLowerCase()];
+    const value = this.incoming.headers[lowerCaseOf(name)];
     return Array.isArray(value) ? value.join(", ") : value;
   }
+}
+
+/** By header name as the program writes it. Those names are constants, so it stays small. */
+const lowerCase = new Map<string, string>();
+
+/** The name in lower case, as Node has it, without a new string for each request. */
+function lowerCaseOf(name: string): string {
+  let found = lowerCase.get(name);
+  if (found === undefined) lowerCase.set(name, (found = name.toLowerCase()));
+  return found;
 }

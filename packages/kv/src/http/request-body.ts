@@ -35,7 +35,9 @@ export class RequestBody {
     this.#pieces = new PieceBuffer(this.#account, this.#bytesMax);
     this.#bytesLeft = Number(stated ?? 0);
     this.#whole =
-      Number(stated ?? 0) > VALUE_BYTES_MAX ? Promise.resolve(tooLarge()) : this.#receive(incoming);
+      Number(stated ?? 0) > VALUE_BYTES_MAX
+        ? Promise.resolve(tooLarge())
+        : this.#receive(incoming, Number(stated ?? 0));
     // A route that doesn't look at the body must not make its failure an unhandled rejection.
     this.#whole.catch(() => undefined);
   }
@@ -70,7 +72,8 @@ export class RequestBody {
     this.#pieces.drop();
   }
 
-  #receive(incoming: IncomingMessage): Promise<Buffer | ErrorAnswer> {
+  /** `stated`: the body's Content-Length; 0: there is none. */
+  #receive(incoming: IncomingMessage, stated: number): Promise<Buffer | ErrorAnswer> {
     return new Promise((resolve, reject) => {
       const stop = (): void => {
         this.#discard = () => undefined;
@@ -88,6 +91,8 @@ export class RequestBody {
       };
       const onData = (piece: Buffer): void => {
         this.#bytesLeft = Math.max(0, this.#bytesLeft - piece.length);
+        // Most bodies come in one piece.
+        if (piece.length === stated && this.#pieces.keep(piece)) return;
         if (this.#pieces.length + piece.length > this.#bytesMax) refuse(tooLarge());
         else if (!this.#pieces.push(piece)) refuse(this.#noRoom());
       };

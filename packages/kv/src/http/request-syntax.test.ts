@@ -36,6 +36,18 @@ describe("percent-encoding", () => {
 });
 
 describe("a request's target", () => {
+  it("is split as if its scheme and host were cut off, and the rest at the first question mark", () => {
+    const piece = fc.constantFrom("/", "?", "a", "http", "://", "%3f", "#", ".", "A+");
+    fc.assert(
+      fc.property(fc.array(piece, { maxLength: 8 }), (pieces) => {
+        const target = pieces.join("");
+        const local = target.replace(/^[a-z][a-z0-9+.-]*:\/\/[^/?#]*/i, "");
+        const [path = "", ...rest] = local.split("?");
+        expect(splitTarget(target)).toEqual({ path, query: rest.join("?") });
+      }),
+    );
+  });
+
   it("is split into path and query, whether or not it is a whole URL", () => {
     expect(splitTarget("/kv/a?b=c?d")).toEqual({ path: "/kv/a", query: "b=c?d" });
     expect(splitTarget("http://host:80/kv/a")).toEqual({ path: "/kv/a", query: "" });

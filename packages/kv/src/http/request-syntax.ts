@@ -19,6 +19,7 @@ const SPACE = 0x20;
  * @throws BadRequestError a `%` isn't followed by two hexadecimal digits
  */
 export function percentDecode(text: string, part: "path" | "query", name: string): Buffer {
+  if (!text.includes("%") && (part === "path" || !text.includes("+"))) return Buffer.from(text, "utf8");
   const source = Buffer.from(text, "utf8");
   const bytes = Buffer.allocUnsafe(source.length);
   let length = 0;
@@ -64,13 +65,14 @@ const UTF8 = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
 
 /** Splits a request's target into path and query. A target may be a whole URL (RFC 9112, 3.2.2). */
 export function splitTarget(target: string): { readonly path: string; readonly query: string } {
-  const local = target.replace(/^[a-z][a-z0-9+.-]*:\/\/[^/?#]*/i, "");
-  const [path = "", ...query] = local.split("?");
-  return { path, query: query.join("?") };
+  const local = target.startsWith("/") ? target : target.replace(/^[a-z][a-z0-9+.-]*:\/\/[^/?#]*/i, "");
+  const end = local.indexOf("?");
+  return end === -1 ? { path: local, query: "" } : { path: local.slice(0, end), query: local.slice(end + 1) };
 }
 
 /** The host and port of a target that is a whole URL. null: the target is only a path. */
 export function authorityOf(target: string): string | null {
+  if (target.startsWith("/")) return null;
   return /^[a-z][a-z0-9+.-]*:\/\/([^/?#]*)/i.exec(target)?.[1] ?? null;
 }
 
@@ -224,10 +226,13 @@ export const UNANSWERED_HEADER = "Keelson-Unanswered";
  * client has the answers to all writes before this one.
  */
 export function sessionOf(header: (name: string) => string | undefined): SessionCommandId | null {
-  const [id, sequence, unanswered] = [SESSION_HEADER, SEQUENCE_HEADER, UNANSWERED_HEADER].map((name) => {
+  const numberOf = (name: string): number | undefined => {
     const text = header(name);
     return text === undefined ? undefined : wholeNumber(name, text);
-  });
+  };
+  const id = numberOf(SESSION_HEADER);
+  const sequence = numberOf(SEQUENCE_HEADER);
+  const unanswered = numberOf(UNANSWERED_HEADER);
   if (id === undefined && sequence === undefined && unanswered === undefined) return null;
   if (id === undefined || sequence === undefined) {
     throw new BadRequestError(`a write in a session names ${SESSION_HEADER} and ${SEQUENCE_HEADER}`);

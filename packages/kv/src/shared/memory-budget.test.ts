@@ -72,3 +72,25 @@ it("a piece is copied: its sender may reuse it", () => {
   pieces.push(piece);
   expect(pieces.take().toString()).toBe("ab");
 });
+
+it("a piece that is the whole is kept without a copy, and charged for all of the memory that it keeps", () => {
+  const budget = new MemoryBudget(10_000);
+  const pieces = new PieceBuffer(budget.open(), 5000);
+  const read = Buffer.from(new ArrayBuffer(1100));
+  expect(pieces.keep(read.subarray(100))).toBe(true);
+  expect(budget.bytes).toBe(1100);
+  expect(pieces.take().buffer).toBe(read.buffer);
+  pieces.drop();
+  expect(budget.bytes).toBe(0);
+});
+
+it("a small piece of a large memory isn't kept, nor one for which there is no room, nor behind another", () => {
+  const budget = new MemoryBudget(3000);
+  const pieces = new PieceBuffer(budget.open(), 5000);
+  expect(pieces.keep(Buffer.from(new ArrayBuffer(2000)).subarray(1900))).toBe(false);
+  expect(pieces.keep(Buffer.from(new ArrayBuffer(3001)).subarray(100))).toBe(false);
+  expect(budget.bytes).toBe(0);
+  pieces.push(Buffer.from("a"));
+  expect(pieces.keep(Buffer.from(new ArrayBuffer(10)))).toBe(false);
+  expect(pieces.take().toString()).toBe("a");
+});

@@ -15,6 +15,8 @@ const CAPACITY_MIN = 1024;
  */
 const PROGRESS_SHIFT = 8;
 
+const EMPTY = Buffer.alloc(0);
+
 export class PieceBuffer {
   readonly #account: MemoryAccount;
   readonly #bytesMax: number;
@@ -49,10 +51,24 @@ export class PieceBuffer {
   }
 
   /**
+   * Keeps a piece that is the whole, without a copy. Only if little else is in its memory: the piece is part
+   * of what was read from the connection, all of which it keeps. False: nothing was kept, so push it instead.
+   */
+  keep(piece: Buffer): boolean {
+    const { byteLength } = piece.buffer;
+    if (this.#buffer !== null || byteLength > piece.length + CAPACITY_MIN) return false;
+    if (!this.#account.take(byteLength)) return false;
+    this.#buffer = piece;
+    this.#length = piece.length;
+    return true;
+  }
+
+  /**
    * All pieces received, as one buffer. The account still counts them: close it when the buffer is dropped.
    */
   take(): Buffer {
-    const whole = this.#buffer?.subarray(0, this.#length) ?? Buffer.alloc(0);
+    const buffer = this.#buffer ?? EMPTY;
+    const whole = buffer.length === this.#length ? buffer : buffer.subarray(0, this.#length);
     this.#buffer = null;
     this.#length = 0;
     return whole;
