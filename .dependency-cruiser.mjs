@@ -42,7 +42,8 @@ const KV_FOLDERS = {
   binary: ["shared", "store"],
   // What clients may do, the same by HTTP and by the binary protocol.
   operations: ["shared", "store", "node"],
-  http: ["shared", "store", "node", "access", "tls", "operations"],
+  "binary-server": ["shared", "store", "node", "access", "binary", "operations"],
+  http: ["shared", "store", "node", "access", "tls", "operations", "binary", "binary-server"],
   line: ["shared", "store", "node", "access", "tls"],
   // The client writes requests in the syntax that the server reads (http/request-syntax.ts).
   client: ["shared", "access", "binary", "http"],

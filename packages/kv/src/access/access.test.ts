@@ -11,7 +11,15 @@ import { exchange, statusesIn } from "../test/raw-client.ts";
 import { ANY_PORT, fakeServing } from "../test/serving.ts";
 import { errorOf, start, withToken } from "../test/started-http.ts";
 import { Access, OPEN_RULES, type AccessRules } from "./access.ts";
-import { HTTP_RIGHTS, isEnough, LINE_RIGHTS, rightOfRoute, ROLES, type Role } from "./rights.ts";
+import {
+  BINARY_RIGHTS,
+  HTTP_RIGHTS,
+  isEnough,
+  LINE_RIGHTS,
+  rightOfRoute,
+  ROLES,
+  type Role,
+} from "./rights.ts";
 import { digestOf, formatEntry, newToken, parseTokens, Tokens } from "./tokens.ts";
 
 const TOKENS: Readonly<Record<Role, string>> = { read: newToken(), write: newToken(), operate: newToken() };
@@ -84,12 +92,26 @@ describe("the rights of roles", () => {
     const text = readFileSync(path.join(import.meta.dirname, "../../../../docs/operations.md"), "utf8");
     const rows = [...text.matchAll(/^\| `([A-Z]+ \/[^`]*)` +\| (anyone|read|write|operate) +\|/gm)];
     const lines = [
-      ...text.matchAll(/^\| `(auth|get|put|del)(?: [A-Z ]+)?` +\| (anyone|read|write|operate) +\|/gm),
+      ...text.matchAll(/^\| `(auth|get|put|del) [A-Z ]+` +\| (anyone|read|write|operate) +\|/gm),
     ];
+    const calls = text.slice(text.indexOf("| binary call")).split("\n\n")[0] ?? "";
+    const binary = [...calls.matchAll(/^\| `([a-z-]+)` +\| (anyone|read|write|operate) +\|/gm)];
     const asTable = (found: typeof rows): Record<string, unknown> =>
       Object.fromEntries(found.map(([, name = "", right]) => [name, right] as const));
     expect(asTable(rows)).toEqual(HTTP_RIGHTS);
     expect(asTable(lines)).toEqual(LINE_RIGHTS);
+    expect(asTable(binary)).toEqual(BINARY_RIGHTS);
+  });
+
+  it("are the same for a call of the binary protocol as by HTTP", () => {
+    expect(BINARY_RIGHTS).toEqual({
+      get: HTTP_RIGHTS["GET /kv/:key"],
+      list: HTTP_RIGHTS["GET /kv"],
+      put: HTTP_RIGHTS["PUT /kv/:key"],
+      delete: HTTP_RIGHTS["DELETE /kv/:key"],
+      "open-session": HTTP_RIGHTS["POST /sessions"],
+      "end-session": HTTP_RIGHTS["DELETE /sessions/:session"],
+    });
   });
 
   it("grow from role to role", () => {

@@ -1,6 +1,6 @@
 /**
- * What each role may do: one table for HTTP and one for the line protocol. The servers decide by these tables
- * (`access.ts`), the tests try every entry, and docs/operations.md shows them.
+ * What each role may do: one table for HTTP, one for the line protocol and one for the binary protocol. The
+ * servers decide by these tables (`access.ts`), the tests try every entry, and docs/operations.md shows them.
  *
  * Default: a route that isn't in the table needs the strongest role. So a route that somebody adds without
  * thinking of rights is closed to clients instead of open to strangers.
@@ -44,6 +44,18 @@ export const LINE_RIGHTS = {
   put: "write",
   del: "write",
 } as const;
+
+/** By operation of the binary protocol: what HTTP needs for the same. */
+export const BINARY_RIGHTS: Readonly<
+  Record<"get" | "list" | "put" | "delete" | "open-session" | "end-session", Right>
+> = {
+  get: "read",
+  list: "read",
+  put: "write",
+  delete: "write",
+  "open-session": "write",
+  "end-session": "write",
+};
 
 /**
  * What a request for a path that the server doesn't know needs, so that strangers can't find out which exist.

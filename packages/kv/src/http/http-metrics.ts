@@ -70,6 +70,9 @@ export class HttpMetrics {
    */
   readonly #answered = new Map<string, Map<string, Map<number, number>>>();
   readonly #writes = new Latencies();
+  readonly #calls: Counter;
+  /** Answers by the binary protocol, by operation and status: a map for the same reason. */
+  readonly #called = new Map<string, Map<number, number>>();
   /** Each with the figure of the node that it shows. */
   readonly #gauges: readonly (readonly [Gauge, Figure])[];
   readonly #counters: readonly (readonly [Counter, Figure])[];
@@ -100,6 +103,7 @@ export class HttpMetrics {
     this.#gauges = GAUGES.map(([name, help, figure]) => [gauge(name, help), figure]);
     this.#counters = COUNTERS.map(([name, help, figure]) => [counter(name, help), figure]);
     this.#requests = counter("http_requests_total", "Requests answered", ["method", "route", "status"]);
+    this.#calls = counter("calls_total", "Calls answered by the binary protocol", ["operation", "status"]);
   }
 
   get contentType(): string {
@@ -110,6 +114,12 @@ export class HttpMetrics {
   answered(method: string, route: string, status: number): void {
     const methods = inner(this.#answered, route);
     const statuses = inner(methods, method);
+    statuses.set(status, (statuses.get(status) ?? 0) + 1);
+  }
+
+  /** Counts an answer by the binary protocol. `status`: HTTP's for the same. */
+  called(operation: string, status: number): void {
+    const statuses = inner(this.#called, operation);
     statuses.set(status, (statuses.get(status) ?? 0) + 1);
   }
 
@@ -125,6 +135,9 @@ export class HttpMetrics {
       counter.reset();
       counter.inc(valueOf(metrics));
     }
+    this.#calls.reset();
+    for (const [operation, counts] of this.#called)
+      for (const [status, count] of counts) this.#calls.inc({ operation, status: String(status) }, count);
     for (const role of ROLES) this.#role.set({ role }, role === metrics.role ? 1 : 0);
     for (const part of PARTS) {
       this.#stalledSeconds.set({ part }, metrics.stalled?.part === part ? metrics.stalled.ms / 1000 : 0);
@@ -180,7 +193,7 @@ class Latencies {
     const name = "keelson_write_seconds";
     let upTo = 0;
     return [
-      `# HELP ${name} From a command's arrival by HTTP to its being applied, in seconds`,
+      `# HELP ${name} From a command's arrival by HTTP or the binary protocol to its being applied, in seconds`,
       `# TYPE ${name} histogram`,
       ...LATENCY_BUCKETS.map((le, at) => `${name}_bucket{le="${le}"} ${(upTo += this.#counts[at] ?? 0)}`),
       `${name}_bucket{le="+Inf"} ${this.#count}`,

@@ -34,6 +34,9 @@
  * - HEAD is answered like GET, without the body. Only `HEAD /snapshot` gets 405: it would take a snapshot for
  *   nothing.
  *
+ * The port also speaks the binary protocol (`binary-server/`), to clients whose first byte says so
+ * (`first-bytes.ts`). Its connections count for the same limits.
+ *
  * No answer has CORS headers, and requests that a web page made are refused (`browser-guard.ts`).
  *
  * Every error answer has the body `{error: {code, message, outcome}}`. `outcome` says whether the request
@@ -45,6 +48,8 @@ import { createServer as createSecureServer } from "node:https";
 import type { Socket } from "node:net";
 import { Access } from "../access/access.ts";
 import { rightOfRoute, UNKNOWN_ROUTE_RIGHT, type Right } from "../access/rights.ts";
+import type { BinaryConnection } from "../binary-server/binary-connection.ts";
+import { BinaryServer, type BinaryLimits } from "../binary-server/binary-server.ts";
 import { formatAddress, type Address } from "../shared/addresses.ts";
 import { ClientConnections } from "../shared/client-connections.ts";
 import { closeServer, listen } from "../shared/listen.ts";
@@ -60,6 +65,7 @@ import { Backups } from "./backup-route.ts";
 import { BrowserGuard } from "./browser-guard.ts";
 import { answerOf, answerTo, errorAnswer, noRoom, type ErrorAnswer } from "./error-answers.ts";
 import { ExchangeQueue, WaitingRequests, type Exchange } from "./exchange-queue.ts";
+import { byFirstByte } from "./first-bytes.ts";
 import { HttpMetrics } from "./http-metrics.ts";
 import { HttpRequest } from "./http-request.ts";
 import { InputPacer } from "./input-pacer.ts";
@@ -144,6 +150,8 @@ export interface HttpServerOptions {
    */
   readonly names?: readonly string[];
   readonly limits?: Partial<HttpServerLimits>;
+  /** Limits of connections that speak the binary protocol. */
+  readonly binaryLimits?: Partial<BinaryLimits>;
   /** Shared with the node's other server. Default: its own. */
   readonly connections?: ClientConnections;
   /** Shared with the node's other server. Default: its own. */
@@ -188,6 +196,11 @@ export class HttpServer {
   readonly #open = new Set<Socket>();
   /** By TLS socket, the TCP socket that carries it. Without TLS, empty. */
   readonly #carriers = new WeakMap<Socket, Socket>();
+  readonly #binary: BinaryServer;
+  /** The connections that speak the binary protocol. */
+  readonly #binaries = new Map<Socket, BinaryConnection>();
+  /** Connections that have not sent a byte yet. */
+  readonly #undecided = new Set<Socket>();
   /** The connections that can send requests, with their requests. */
   readonly #queues = new Map<Socket, ExchangeQueue>();
   /**
@@ -206,12 +219,27 @@ export class HttpServer {
     this.#address = address;
     this.#onInternalError = options.onInternalError ?? (() => undefined);
     const guard = new BrowserGuard([address.host, ...(options.names ?? [])]);
-    this.#access = new RouteAccess(options.access ?? new Access(), guard);
+    const access = options.access ?? new Access();
+    this.#access = new RouteAccess(access, guard);
     this.#limits = { ...DEFAULTS, ...options.limits };
     this.#connections = options.connections ?? new ClientConnections();
     this.#connections.onMakeRoom(() => this.#closeIdle() || this.#closeStalled());
     this.#budgets = options.budgets ?? serverBudgets();
     this.#routes = this.#makeRoutes();
+    this.#binary = new BinaryServer({
+      access,
+      operations: this.#operations,
+      budgets: this.#budgets,
+      onAnswered: (operation, status) => {
+        this.#metrics.called(operation, status);
+      },
+      onInternalError: this.#onInternalError,
+      onIdle: (socket, isIdle) => {
+        if (isIdle) this.#idle.add(socket);
+        else this.#idle.delete(socket);
+      },
+      ...(options.binaryLimits === undefined ? {} : { limits: options.binaryLimits }),
+    });
     this.#server = this.#makeServer(options.tls);
     this.#server.on("request", (incoming, outgoing) => {
       this.#onRequest(incoming, outgoing);
@@ -228,21 +256,23 @@ export class HttpServer {
     };
     if (tls === undefined) {
       const server = createServer(options);
+      const speakHttp = takeListener(server, "connection");
       server.on("connection", (socket: Socket) => {
-        if (this.#accept(socket)) this.#begin(socket);
+        if (this.#accept(socket)) this.#decide(socket, speakHttp);
         else socket.destroy();
       });
       return server;
     }
     const server = createSecureServer({ ...options, ...tls.options, handshakeTimeout: handshakeMsMax });
     tls.follow(server);
+    const speakHttp = takeListener(server, "secureConnection");
     followConnections(server, {
       onAccept: (carrier) => this.#accept(carrier),
       onSecure: (socket, carrier) => {
         this.#idle.delete(carrier);
         this.#carriers.set(socket, carrier);
         limitReadAhead(socket, READ_AHEAD_BYTES);
-        this.#begin(socket);
+        this.#decide(socket, speakHttp);
       },
     });
     return server;
@@ -273,6 +303,7 @@ export class HttpServer {
 
   serve(serving: Serving): void {
     this.#serving = serving;
+    this.#binary.serve(serving);
   }
 
   /** Refuses new requests, and waits up to `CLOSE_GRACE_MS` for those under way. */
@@ -283,6 +314,8 @@ export class HttpServer {
       for (const carrier of this.#open) carrier.destroy();
     });
     this.#server.closeIdleConnections();
+    for (const socket of this.#undecided) socket.destroy();
+    this.#binary.close();
     await closed;
   }
 
@@ -299,16 +332,36 @@ export class HttpServer {
     return true;
   }
 
+  /** Finds out which protocol the client of an accepted connection speaks, and speaks it. */
+  #decide(socket: Socket, speakHttp: (socket: Socket) => void): void {
+    this.#idle.add(socket);
+    this.#undecided.add(socket);
+    socket.once("close", () => {
+      this.#undecided.delete(socket);
+      this.#idle.delete(socket);
+    });
+    byFirstByte(socket, this.#limits.headersMsMax, {
+      onHttp: () => {
+        this.#undecided.delete(socket);
+        speakHttp(socket);
+        this.#begin(socket);
+      },
+      onBinary: () => {
+        this.#undecided.delete(socket);
+        this.#binaries.set(socket, this.#binary.add(socket));
+        socket.once("close", () => this.#binaries.delete(socket));
+      },
+    });
+  }
+
   /** Takes requests from a connection that was accepted. */
   #begin(socket: Socket): void {
     const queue = new ExchangeQueue(this.#waiting, (exchange) => this.#run(exchange));
     this.#pacer.pace(socket, queue);
     this.#queues.set(socket, queue);
-    this.#idle.add(socket);
     socket.once("close", () => {
       queue.close();
       this.#queues.delete(socket);
-      this.#idle.delete(socket);
     });
   }
 
@@ -327,8 +380,7 @@ export class HttpServer {
   #closeStalled(): boolean {
     let stalled: Socket | null = null;
     let stalledSince = performance.now() - STALLED_MS;
-    for (const [socket, queue] of this.#queues) {
-      const since = queue.waitsSince;
+    for (const [socket, { waitsSince: since }] of [...this.#queues, ...this.#binaries]) {
       if (since === null || since > stalledSince) continue;
       stalled = socket;
       stalledSince = since;
@@ -345,6 +397,8 @@ export class HttpServer {
   #drop(socket: Socket): void {
     this.#idle.delete(socket);
     this.#queues.delete(socket);
+    this.#binaries.delete(socket);
+    this.#undecided.delete(socket);
     const carrier = this.#carriers.get(socket) ?? socket;
     this.#open.delete(carrier);
     this.#connections.forget(carrier);
@@ -514,6 +568,19 @@ export class HttpServer {
     }
     return this.#backups.send(node, snapshots, consistency === "stale");
   }
+}
+
+/**
+ * Takes away the listener by which Node's HTTP server begins to speak HTTP on a connection, and returns it.
+ *
+ * @throws Error this version of Node has another way. Then there is no way to decide first
+ */
+function takeListener(server: Server, event: "connection" | "secureConnection"): (socket: Socket) => void {
+  const [listener, ...others] = server.listeners(event) as ((this: Server, socket: Socket) => void)[];
+  if (listener === undefined || others.length > 0)
+    throw new Error(`Node's HTTP server has ${server.listenerCount(event)} listeners of "${event}", not one`);
+  server.off(event, listener);
+  return listener.bind(server);
 }
 
 const TAKES_BODY = new Set(["PUT", "POST"]);

@@ -34,7 +34,7 @@ import { createServer as createSecureServer } from "node:tls";
 import { NotLeaderError, RaftError, type LeaderHint } from "keelson";
 import { Access } from "../access/access.ts";
 import { LINE_RIGHTS } from "../access/rights.ts";
-import { digestOf, type TokenEntry, type Tokens } from "../access/tokens.ts";
+import { ConnectionToken } from "../access/connection-token.ts";
 import { clientAddressesOf, formatAddress, type Address } from "../shared/addresses.ts";
 import { KEY_BYTES_MAX, VALUE_BYTES_MAX, type KvCommand } from "../store/commands.ts";
 import type { Serving } from "../node/kv-node.ts";
@@ -294,20 +294,17 @@ type Command = Exclude<LineCommand, { type: "invalid" | "auth" }>;
 /** What the client of one connection may do, by the token that it sent. */
 class Authentication {
   readonly #access: Access;
-  /** Of the last valid token that the client sent. null: it sent none. */
-  #digest: Buffer | null = null;
-  /** The node's tokens among which the client's was looked up last, and its entry there. */
-  #tokens: Tokens | null = null;
-  #found: TokenEntry | null = null;
+  readonly #token: ConnectionToken;
   #wrongTokens = 0;
 
   constructor(access: Access) {
     this.#access = access;
+    this.#token = new ConnectionToken(access);
   }
 
   /** The client needs a token and has none that is valid. */
   get isStranger(): boolean {
-    return this.#access.clientsNeedToken && this.#entry() === null;
+    return this.#token.isStranger;
   }
 
   /** Too many wrong tokens came. */
@@ -317,35 +314,20 @@ class Authentication {
 
   /** The answer to `auth`. */
   authenticate(token: string): string {
-    const digest = digestOf(token);
-    const { tokens } = this.#access;
-    const entry = tokens.find(digest);
-    if (entry === null) {
-      this.#wrongTokens += 1;
-      return "Error: the token is wrong";
-    }
-    this.#digest = digest;
-    this.#tokens = tokens;
-    this.#found = entry;
-    return `Ok: ${entry.name} may ${entry.role}`;
+    const entry = this.#token.offer(token);
+    if (entry !== null) return `Ok: ${entry.name} may ${entry.role}`;
+    this.#wrongTokens += 1;
+    return "Error: the token is wrong";
   }
 
   /** Why the client may not give the command. null: it may. */
   refusalOf(command: Command["type"]): string | null {
-    const verdict = this.#access.judge(this.#entry(), LINE_RIGHTS[command === "delete" ? "del" : command]);
+    const verdict = this.#access.judge(
+      this.#token.entry,
+      LINE_RIGHTS[command === "delete" ? "del" : command],
+    );
     if (verdict.type !== "refused") return null;
     return verdict.hasToken ? verdict.reason : `${verdict.reason}; send it first: auth TOKEN`;
-  }
-
-  /** The entry of the client's token. It is looked up again when the node's tokens were replaced. */
-  #entry(): TokenEntry | null {
-    if (this.#digest === null) return null;
-    const { tokens } = this.#access;
-    if (tokens !== this.#tokens) {
-      this.#tokens = tokens;
-      this.#found = tokens.find(this.#digest);
-    }
-    return this.#found;
   }
 }
 

@@ -3,8 +3,7 @@
  * protocol (`binary-server/`) call these, so both follow the same rules.
  */
 import type { CallOptions, OpenedSession, SessionCommandId } from "keelson";
-import { delayRefusal, ReadGate, ReadTurns } from "../shared/read-gate.ts";
-import type { MemoryAccount } from "../shared/memory-budget.ts";
+import { delayRefusal, ReadGate, ReadTurns, type ValueAccount } from "../shared/read-gate.ts";
 import { VALUE_BYTES_MAX, type KvCommand, type KvResult } from "../store/commands.ts";
 import type { Listing, ListOptions } from "../store/state-machine.ts";
 import type { Versioned } from "../store/state-layout.ts";
@@ -41,7 +40,7 @@ export class KeyOperations {
   async get(
     { node, store }: Serving,
     key: Uint8Array,
-    account: MemoryAccount,
+    account: ValueAccount,
     options: ReadOptions,
   ): Promise<Versioned | null | "no-room"> {
     checkKey(key);

@@ -11,8 +11,15 @@
  * counted once its size is known. If there is no room for them, the caller holds the refusal back with
  * `delayRefusal`.
  */
-import type { MemoryAccount } from "./memory-budget.ts";
 import { pause } from "./pause.ts";
+
+/** What a read's value is charged to: a `MemoryAccount`, or a part of one. */
+export interface ValueAccount {
+  /** Counts bytes that are about to be allocated. False: there is no room, so they must not. */
+  take(bytes: number): boolean;
+  /** Gives back bytes that were taken. */
+  give(bytes: number): void;
+}
 
 const REFUSAL_MS = 250;
 
@@ -69,7 +76,7 @@ export class ReadGate {
 
   /** Reads a value, whose bytes the account holds afterwards. "no-room": the budget has none for it. */
   async readValue<T extends { readonly value: Uint8Array }>(
-    account: MemoryAccount,
+    account: ValueAccount,
     read: () => Promise<T | null>,
   ): Promise<T | null | "no-room"> {
     const found = await this.#turns.run(() => this.#readWithRoom(account, read));
@@ -81,7 +88,7 @@ export class ReadGate {
   }
 
   async #readWithRoom<T extends { readonly value: Uint8Array }>(
-    account: MemoryAccount,
+    account: ValueAccount,
     read: () => Promise<T | null>,
   ): Promise<T | null | "no-room"> {
     if (!account.take(this.#valueBytesMax)) return "no-room";
