@@ -9,6 +9,7 @@ import { FORWARDING_BUGS } from "./forwarding-bugs.ts";
 import { INSTALLATION_BUGS } from "./installation-bugs.ts";
 import { INTERRUPTION_BUGS } from "./interruption-bugs.ts";
 import { KV_BUGS } from "./kv-bugs.ts";
+import { LIMIT_BUGS } from "./limit-bugs.ts";
 import { MEMBERSHIP_BUGS } from "./membership-bugs.ts";
 import { MEMORY_BUGS } from "./memory-bugs.ts";
 import { PEER_BUGS } from "./peer-bugs.ts";
@@ -37,6 +38,7 @@ export const BUGS: readonly Bug[] = [
   ...DUTY_BUGS,
   ...CHAIN_BUGS,
   ...MEMORY_BUGS,
+  ...LIMIT_BUGS,
   ...PEER_BUGS,
   ...INSTALLATION_BUGS,
   ...INTERRUPTION_BUGS,

@@ -1,6 +1,7 @@
 /** How a test gets at the inside of a node. The package doesn't export it, so it isn't part of the API. */
 import type { RaftNode } from "../../core/node.ts";
 import type { RaftNodeOptions } from "../../core/options.ts";
+import type { SessionLimits } from "../sessions/index.ts";
 import type { ProbedState } from "./node-metrics.ts";
 
 /** Names the internal option. A symbol, so that no option of a user can be taken for it. */
@@ -11,6 +12,12 @@ export const stateProbe: unique symbol = Symbol("state probe");
 
 /** Names the internal option that gives a test a core with smaller messages and windows than its defaults. */
 export const coreWindow: unique symbol = Symbol("core window");
+
+/**
+ * Names the internal option that gives a test a session table with smaller limits. Give it to all nodes: the
+ * limits are part of the replicated state.
+ */
+export const sessionLimits: unique symbol = Symbol("session limits");
 
 /** How much a leader sends in one message, and ahead of a follower's answers. See `RaftNodeOptions`. */
 export type CoreWindow = Required<
@@ -26,6 +33,8 @@ export interface CoreObserverOption {
   readonly [coreObserver]?: (core: RaftNode) => void;
   /** Absent: the core's defaults. */
   readonly [coreWindow]?: CoreWindow;
+  /** Absent: `SESSION_LIMITS`. */
+  readonly [sessionLimits]?: SessionLimits;
   /** Called once, before the node takes any input, with a function that tells its state at each call. */
   readonly [stateProbe]?: (probe: () => ProbedState) => void;
 }

@@ -3,6 +3,7 @@ export type { ComposedNode } from "./compose.ts";
 export {
   coreObserver,
   coreWindow,
+  sessionLimits,
   stateProbe,
   type CoreObserverOption,
   type CoreWindow,

@@ -13,7 +13,7 @@ import { isNamed } from "../../codec/cluster-id.ts";
 import type { OpenedSnapshots, SnapshotStore } from "../../storage/snapshot-store.ts";
 import { EntryBuffer, LogRecords, StallWatch } from "../loop/index.ts";
 import { MembershipHistory } from "../members/index.ts";
-import { coreWindow, type CoreObserverOption, type CoreWindow } from "./core-observer.ts";
+import { coreWindow, sessionLimits, type CoreObserverOption, type CoreWindow } from "./core-observer.ts";
 import type { OuterParts } from "./default-parts.ts";
 import type { NodeLogs } from "./node-log.ts";
 import type { GroupParts, ProcessParts } from "./node-parts.ts";
@@ -73,9 +73,9 @@ export async function openGroup<Command, Result>(
     const memberships = await membershipsOf(stored, store);
     const buffer = new EntryBuffer(settings.limits.cacheBytesMax, stored.lastIndex + 1);
     const logRecords = new LogRecords(buffer, store, watchdog);
-    const window = (options as CoreObserverOption)[coreWindow];
+    const { [coreWindow]: window, [sessionLimits]: limits } = options as CoreObserverOption;
     const core = coreOf(stored, applied, logRecords, settings, environment, window);
-    const sessionTable = await sessionTableOf(state, environment);
+    const sessionTable = await sessionTableOf(state, environment, limits);
     checkLogTime(stateMachine.logTimeStepMs, sessionTable);
     return {
       ...{ settings, stateMachine, store, stored, core, logRecords, memberships, applied },

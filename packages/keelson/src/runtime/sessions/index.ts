@@ -9,7 +9,14 @@ export {
   type SessionKind,
 } from "./session-applier.ts";
 export { countSessions, encodeRecords, readRecords, writeRecords } from "./session-records.ts";
-export { SESSION_LIMITS, SessionTable, type SessionLimits, type SessionTableView } from "./session-table.ts";
+export {
+  ANSWER_OVERHEAD_BYTES,
+  SESSION_LIMITS,
+  SESSION_OVERHEAD_BYTES,
+  SessionTable,
+  type SessionLimits,
+  type SessionTableView,
+} from "./session-table.ts";
 export {
   openSession,
   Session,

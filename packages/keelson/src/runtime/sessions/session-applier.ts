@@ -31,7 +31,7 @@ import {
   type SessionRecords,
 } from "../shared/index.ts";
 import type { Answer } from "./session-records.ts";
-import { SessionTable, type CommandVerdict } from "./session-table.ts";
+import { SessionTable, type CommandVerdict, type SessionLimits } from "./session-table.ts";
 
 /** The kinds of entries that belong to sessions. */
 export type SessionKind =
@@ -221,9 +221,10 @@ function unencodedResult(cause?: unknown): ResultUnavailableError {
 export async function sessionTableOf(
   { index, sessions }: OpenedState,
   environment: Environment,
+  limits: SessionLimits | undefined,
 ): Promise<SessionTable> {
-  if (index === 0) return new SessionTable();
-  return inTurns(SessionTable.load(sessions ?? NO_RECORDS), environment);
+  if (index === 0) return new SessionTable(limits);
+  return inTurns(SessionTable.load(sessions ?? NO_RECORDS, limits), environment);
 }
 
 const NO_RECORDS: SessionRecords = new Map();

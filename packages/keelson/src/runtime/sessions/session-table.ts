@@ -81,8 +81,8 @@ export const SESSION_LIMITS: SessionLimits = {
  * What a session, and an answer, count towards the limits beyond the bytes of results: the memory that their
  * objects hold, measured on Node 24 (session-memory.test.ts). Part of the format, like the limits.
  */
-const SESSION_OVERHEAD_BYTES = 512;
-const ANSWER_OVERHEAD_BYTES = 320;
+export const SESSION_OVERHEAD_BYTES = 512;
+export const ANSWER_OVERHEAD_BYTES = 320;
 
 /** Records that one step of `load` takes: a few milliseconds. */
 const LOAD_STEP_RECORDS = 1024;
@@ -236,6 +236,11 @@ export class SessionTable {
    */
   get isKnown(): boolean {
     return this.#isKnown;
+  }
+
+  /** How much the table may hold. A table that takes its place has the same limits. */
+  get limits(): SessionLimits {
+    return this.#limits;
   }
 
   /** Log time, in ms. */

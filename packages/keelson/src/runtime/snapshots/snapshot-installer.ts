@@ -165,14 +165,18 @@ export class SnapshotInstaller<Command, Result> {
    * replaced yet then, so a later offer can try again.
    */
   async #openForRestore(snapshot: StoredSnapshot): Promise<OpenedForRestore> {
-    const { store, environment } = this.#parts;
+    const { store, environment, sessions } = this.#parts;
     const reader = await store.read(snapshot.id);
     // Another node may have requested this snapshot meanwhile. This node then checks the file before it sends
     // it, and removes it if it is damaged.
     if (reader === null) throw new StorageFailedError("it is not in the store any more", "not-done");
     try {
       const records = await readRecords(reader.sessions(), environment);
-      return { reader, records, table: await inTurns(SessionTable.load(records), environment) };
+      return {
+        reader,
+        records,
+        table: await inTurns(SessionTable.load(records, sessions.limits), environment),
+      };
     } catch (error) {
       await this.#close(reader);
       throw error;

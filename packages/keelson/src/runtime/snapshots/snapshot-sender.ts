@@ -83,11 +83,11 @@ export class SnapshotSender {
    */
   readonly #catchingUp = new Map<NodeId, { readonly since: number; readonly index: LogIndex }>();
   /**
-   * Ids of snapshots that this process has written, or read in full and found intact. Every other one is read
-   * in full before its first chunk is sent: each receiver of a damaged one would fetch it to the end, reject
-   * it, and fetch it again.
+   * The id of the newest snapshot, if this process has written it, or read it in full and found it intact; or
+   * of an older one; null: neither. Every other one is read in full before its first chunk is sent: each
+   * receiver of a damaged one would fetch it to the end, reject it, and fetch it again.
    */
-  readonly #verified = new Set<string>();
+  #verified: string | null = null;
   #timer: Timer | null = null;
   #stopped = false;
 
@@ -142,7 +142,8 @@ export class SnapshotSender {
 
   /** This process has just written the snapshot, so it need not be read before it is sent. */
   markVerified({ id }: StoredSnapshot): void {
-    this.#verified.add(id);
+    // Transfers begin with the newest one only. To note every id would take memory for each snapshot.
+    if (id === this.#parts.store.newest?.id) this.#verified = id;
   }
 
   /** A node asks for a chunk; a request of zero bytes only says that the node still needs the snapshot. */
@@ -177,8 +178,9 @@ export class SnapshotSender {
     if (transfer?.snapshot.id !== id) return;
     // The file may have been damaged on this node's disk since it was verified, so the next transfer begins
     // with reading it in full.
-    if (!intact) this.#verified.delete(id);
-    else
+    if (!intact) {
+      if (this.#verified === id) this.#verified = null;
+    } else
       this.#catchingUp.set(from, {
         since: this.#parts.environment.now(),
         index: transfer.snapshot.position.index,
@@ -230,10 +232,10 @@ export class SnapshotSender {
   async #open(id: string): Promise<SnapshotReader | null> {
     const { store } = this.#parts;
     const reader = await store.read(id);
-    if (reader === null || this.#verified.has(id)) return reader;
+    if (reader === null || this.#verified === id) return reader;
     try {
       await reader.verify();
-      this.#verified.add(id);
+      if (id === store.newest?.id) this.#verified = id;
       return reader;
     } catch (error) {
       await reader.close();

@@ -69,4 +69,5 @@ export const KEPT_SEEDS: readonly KeptSeed[] = [
     seed: 9630,
     why: "a log was not compacted for a fetched snapshot whose entries had come before it was complete",
   },
+  { seed: 75, why: "a node noted the id of each snapshot that it had taken, and forgot none" },
 ];

@@ -8,6 +8,7 @@
  * - It looks for where two logs agree only where the last refusal allows it. It sends no entries to a member
  *   whose log it still compares with its own (`probe`) and that hasn't answered for the longest election
  *   timeout.
+ * - With check-quorum, it steps down when no quorum has answered it for the longest election timeout.
  * - It steps down only if it was removed, hears no majority, or a part of it has stalled. If it still hears a
  *   majority, it asks another voter to take over, provided that one which it hears holds every committed
  *   entry.
@@ -101,6 +102,7 @@ export class LeaderDuties {
     const { heartbeatMs } = this.#settings;
     if (input.type === "timeout" && this.#others().length > 0)
       this.#mustBeat ||= now >= this.#roundAt + heartbeatMs;
+    if (input.type === "timeout") this.#checkHeard(now);
     this.#named = this.#core.transferTarget ?? this.#named;
     this.#transfers.stepped(input);
     this.#leases.stepped(input, now);
@@ -304,6 +306,23 @@ export class LeaderDuties {
     const able = config.voters.filter((voter) => canWin(voter) && this.#hears(voter, now));
     const named = this.#named === null ? [] : [this.#named];
     return { isDue: isHeard && able.length > 0, successors: new Set([...able, ...named]) };
+  }
+
+  /**
+   * Diss. 6.2: a leader that has heard no quorum for the longest election timeout steps down, or its clients
+   * would wait at it while another leader may serve them. In a joint configuration it needs both majorities.
+   */
+  #checkHeard(now: number): void {
+    const { id, config } = this.#core;
+    duty(
+      !this.#settings.checkQuorum || isQuorum(config, (voter) => voter === id || this.#mayHear(voter, now)),
+      () => `${id} leads on, and no quorum has answered it for the longest election timeout`,
+    );
+  }
+
+  /** As `#hears`, and a member that the leader has just begun to send to counts as heard. */
+  #mayHear(id: NodeId, now: number): boolean {
+    return this.#hears(id, now) || !this.#peers.has(id);
   }
 
   /** An answer after which the node leads no longer: it may have committed the leader's removal. */

@@ -52,6 +52,16 @@ describe("MachineContract", () => {
     expect(broken).toEqual(["SMS: n1: flush is called during apply"]);
   });
 
+  it("forbids closing it during a call that doesn't hang (X7)", () => {
+    apply(1);
+    contract.closing(0);
+    contract.applying(at(2));
+    contract.closing(500);
+    expect(broken).toEqual([]);
+    contract.closing(20);
+    expect(broken).toEqual(["SMS: n1: it is closed during apply, which began 20 ms before"]);
+  });
+
   it("forbids a restore while the state is read, or in a batch", () => {
     contract.snapshotBegan();
     contract.restoring(at(3), new Map());

@@ -2,7 +2,8 @@
  * Checks what a node promises its state machine (`StateMachine`), for one process.
  *
  * - SMS: calls don't overlap; a snapshot is taken between two batches only; a batch's flush names its last
- *   entry; and no session record is newer than the entry whose state it belongs to.
+ *   entry; no session record is newer than the entry whose state it belongs to; and a call that doesn't hang
+ *   ends before the state machine is closed.
  *
  * A broken promise may do no harm in the run at hand: a snapshot that holds half a batch shows only once a
  * node is restored from it, and then only beside a node that wasn't.
@@ -13,6 +14,13 @@ import { Violation } from "./violation.ts";
 
 /** The calls that exclude each other. `snapshot` only begins to read: its chunks come beside other calls. */
 type ExclusiveCall = "apply" | "flush" | "restore";
+
+/**
+ * A node that closes waits so long for a call of the state machine, in milliseconds: somewhat less than the
+ * runtime's own constant, as clocks drift. A call that was under way when the node began to close, and is
+ * younger, was not waited for.
+ */
+const WAITED_FOR_MS = 300;
 
 /** The bytes of one number in a session record, as `SessionChanges` describes them. */
 const NUMBER_BYTES = 8;
@@ -62,6 +70,14 @@ export class MachineContract {
       () => "a snapshot is restored in the middle of a batch, or while the state is read for another",
     );
     this.#checkRecords("the snapshot", at, sessions);
+  }
+
+  /** `close` is called, so many milliseconds after the last of the other calls began. */
+  closing(ageMs: number): void {
+    this.#check(
+      this.#call === null || ageMs >= WAITED_FOR_MS,
+      () => `it is closed during ${String(this.#call)}, which began ${String(ageMs)} ms before`,
+    );
   }
 
   /** The call that was begun last has ended, whether or not it failed: the next one may begin. */

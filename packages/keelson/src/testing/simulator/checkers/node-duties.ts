@@ -11,6 +11,7 @@
  *
  * - answers: `AnswerDuties`
  * - elections: `ElectionDuties`
+ * - a node with a part that has stalled: `checkStalled`
  * - a leader's work: `LeaderDuties`, `TransferDuties`, `RemovalDuties`, `LeaseDuties`
  */
 import type { Actions, AddressedMessage } from "../../../core/action.ts";
@@ -20,6 +21,7 @@ import { AnswerDuties } from "./answer-duties.ts";
 import { duty, type CoreBefore, type DutySettings } from "./duty.ts";
 import { ElectionDuties } from "./election-duties.ts";
 import { LeaderDuties, type HandOver } from "./leader-duties.ts";
+import { checkStalled } from "./stall-duties.ts";
 
 /** See the file's header. Made anew for each process of a node. */
 export class NodeDuties {
@@ -54,6 +56,7 @@ export class NodeDuties {
     const now = input.type === "take" ? before.now : Math.max(before.now, input.now);
     this.#before = this.#look(now);
     if (input.type === "stall") this.#isServiceStalled = input.isStalled;
+    checkStalled(this.#core, input, before, this.#isStalled(now));
     this.#followRole(input, before, now);
     this.#answers.stepped(input, before, now);
     this.#elections.stepped(input, before, now, this.#isStalled(now));

@@ -37,6 +37,9 @@ const REPEATED_READ_PAUSE_MS = 50;
 const ABORT_AFTER_MS = 60;
 const ALREADY_ABORTED_SHARE = 0.1;
 
+/** How many sessions two clients take turns with where the session table is small. */
+const SESSIONS_IN_TURN = 3;
+
 /** Longer descriptions of commands and queries are cut to this length in the trace, which stays readable. */
 const DESCRIPTION_CHARACTERS_MAX = 120;
 
@@ -60,6 +63,7 @@ export class SimClients implements CallMaker {
   readonly #chance: Chance;
   readonly #consistencyChance: Chance;
   readonly #abortChance: Chance;
+  readonly #groupChance: Chance;
   /** How many calls were made up. */
   #numbers = 0;
   /** How many writes of bursts were made. */
@@ -76,6 +80,7 @@ export class SimClients implements CallMaker {
     this.#staleReads = new StaleReads(parts, this);
     this.#consistencyChance = new Chance(seed ^ 0x57a1e);
     this.#abortChance = new Chance(seed ^ 0xab_047);
+    this.#groupChance = new Chance(seed ^ 0x96_0e9);
     const sessionChance = new Chance(seed ^ 0x5e55);
     if (sessions === null) this.#sessions = null;
     else {
@@ -162,9 +167,18 @@ export class SimClients implements CallMaker {
     if (staleShare > 0 && this.#consistencyChance.happens(staleShare)) this.#readStale(name, process, ended);
     else if (this.#chance.happens(readShare)) this.read(name, process, key, ended);
     else if (this.#sessions !== null && client < (sessions?.clients ?? 0)) {
-      // Two clients share a session, so that it has several commands under way.
-      void this.#sessions.write(name, `g${String(client >> 1)}`, key).then(ended, this.#parts.report);
+      void this.#sessions.write(name, this.#sessionGroupOf(client), key).then(ended, this.#parts.report);
     } else this.write(name, process, key, ended);
+  }
+
+  /**
+   * Two clients share a session, so that it has several commands under way. Where the table is small they
+   * take turns with several sessions, so that it is full, and the order of their last uses changes.
+   */
+  #sessionGroupOf(client: number): string {
+    const pair = `g${String(client >> 1)}`;
+    if (this.#parts.plan.sessionLimits === null) return pair;
+    return `${pair}.${String(this.#groupChance.whole(1, SESSIONS_IN_TURN))}`;
   }
 
   choose(): SimProcess | null {

@@ -7,6 +7,7 @@
  * - KNOWN: a command that took effect is never reported as not done because its session ended (Z6).
  */
 import { RaftError, ResultUnavailableError } from "../../../errors.ts";
+import { SESSION_LIMITS } from "../../../runtime/sessions/index.ts";
 import type { OpenOperation } from "../../linearizability/index.ts";
 import type { Chance } from "../plan/chance.ts";
 import {
@@ -204,7 +205,7 @@ export class SimSessions implements SessionClients {
         () => `${name} took effect, and at ${process.id} it is said that it did not`,
       );
       assertInvariant(
-        !isForgotten,
+        !isForgotten || this.#mayForgetResults,
         "ONCE",
         () => `${process.id} forgot the answer to ${name}, which is wanted`,
       );
@@ -243,12 +244,24 @@ export class SimSessions implements SessionClients {
     return { ...ended, reply: ended.outcome === "done" ? reply : null };
   }
 
+  /** Whether the results of one session may be more than the table keeps of it. */
+  get #mayForgetResults(): boolean {
+    const { answerBytesMax = Infinity } = this.#parts.plan.sessionLimits ?? {};
+    return answerBytesMax < SESSION_LIMITS.answerBytesMax;
+  }
+
+  /** Whether there may be more sessions than the table has room for, so that one ends before its time. */
+  get #mayBePushedOut(): boolean {
+    const { sessionsMax = Infinity, bytesMax = Infinity } = this.#parts.plan.sessionLimits ?? {};
+    return sessionsMax < SESSION_LIMITS.sessionsMax || bytesMax < SESSION_LIMITS.bytesMax;
+  }
+
   /** ONCE: a session lives for its time to live after its last use, by the clock of any leader (Z13). */
   #checkExpired({ id, usedAt }: SimSession, process: SimProcess): void {
     const unusedMs = this.#parts.clock.now() - usedAt;
     this.#clients.watch(() => {
       assertInvariant(
-        usedAt === Infinity || unusedMs > this.#ttlMs * EARLIEST_EXPIRY,
+        usedAt === Infinity || this.#mayBePushedOut || unusedMs > this.#ttlMs * EARLIEST_EXPIRY,
         "ONCE",
         () => `session ${String(id)} is expired for ${process.id}, ${String(unusedMs)} ms after it was used`,
       );

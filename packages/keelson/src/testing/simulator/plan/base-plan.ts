@@ -31,6 +31,7 @@ const NOTHING_SPECIAL = {
   priorities: [],
   storageStallMs: STORAGE_STALL_MS,
   sessions: null,
+  sessionLimits: null,
   logTimeStepMs: null,
   usage: PLAIN_USAGE,
   catchUpMs: null,

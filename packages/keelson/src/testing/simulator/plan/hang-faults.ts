@@ -1,6 +1,7 @@
 /** Adds state machines and snapshots' files that hang to a plan. */
 import { Chance } from "./chance.ts";
-import { withMoreFaults } from "./draw-faults.ts";
+import { byTime, withMoreFaults } from "./draw-faults.ts";
+import type { Fault } from "./faults.ts";
 import { hasOnlyHarmlessFaults, type Plan } from "./plan.ts";
 
 /** The option `stateStallMs` of simulated nodes. A slow command (`slow-apply`) takes less. */
@@ -37,6 +38,23 @@ export function withHangingParts(plan: Plan): Plan {
 }
 
 const PARTS = ["state-machine", "snapshots"] as const;
+
+/** The constant was chosen so that no seed that was kept before got such faults. */
+const LONELY_STALLS_CONSTANT = 0x57_a101;
+
+/**
+ * In some of the runs with parts that hang, the leader whose state machine hangs is cut off as well. It has
+ * resigned and is looking for votes when its stall is noticed.
+ */
+export function withLonelyStalls(plan: Plan): Plan {
+  const chance = new Chance(plan.seed ^ LONELY_STALLS_CONSTANT);
+  const hangs = plan.faults.filter(({ type }) => type === "hang-part");
+  if (hangs.length === 0 || !chance.happens(0.5)) return plan;
+  const cuts = hangs.map(({ at }): Fault => {
+    return { type: "lonely-leader", at: at + 1, disk: "well", ms: 2 * STATE_STALL_MS };
+  });
+  return { ...plan, faults: byTime([...plan.faults, ...cuts]) };
+}
 
 /** The constant was chosen so that no seed that was kept before got such faults. */
 const HANGING_LOGS_CONSTANT = 0x10_73b4;

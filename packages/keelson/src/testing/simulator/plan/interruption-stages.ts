@@ -74,6 +74,41 @@ export function resumedFetchStage(plan: Plan, chance: Chance): Plan {
   };
 }
 
+/**
+ * More than the 4 MiB that a source reads at once for one receiver. A count of what is under way that isn't
+ * lowered when it has ended stops such a transfer in the middle.
+ */
+const LARGE_BYTES = 4.5 * 1024 * 1024;
+
+/** A follower that was away fetches a very large snapshot as fast as it can, and nothing interrupts it. */
+export function largeSnapshotStage(plan: Plan, chance: Chance): Plan {
+  const staged = cluster(plan, 3, chance);
+  const at = 300;
+  const receiver = chance.whole(0, 2);
+  const isTaken = [0, 1, 2].filter((node) => node !== receiver);
+  return {
+    ...staged,
+    faultyMs: 2_000,
+    transport: "datagrams",
+    linkDelayMs: { min: 0, max: 1 },
+    durableState: false,
+    segmentBytes: 65_536,
+    pendingEntriesMax: 65_536,
+    pendingBytesMax: 65_536,
+    snapshots: {
+      ...{ everyEntries: 1_000, keepEntries: 0, transferKeepBytes: WHOLE_LOG_BYTES },
+      ...{ ballastBytes: LARGE_BYTES, fetchBytesPerSecond: Infinity },
+    },
+    ...busyClients(2, 0.3, 2_000),
+    restsBeforeWriting: true,
+    faults: byTime([
+      { type: "partition", at, side: [receiver], oneWay: false, ms: ABSENCE_MS },
+      { type: "burst", at: at + 50, node: null, writes: 3 },
+      ...isTaken.map((node) => ({ type: "snapshot" as const, at: at + SNAPSHOT_AFTER_MS, node })),
+    ]),
+  };
+}
+
 function interruption(
   chance: Chance,
   at: number,

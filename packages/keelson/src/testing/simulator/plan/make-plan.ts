@@ -10,7 +10,7 @@ import { withAddedFaults } from "./basic-faults.ts";
 import { Chance } from "./chance.ts";
 import { minorityOf, nodesOf } from "./draw-faults.ts";
 import type { Fault } from "./faults.ts";
-import { withHangingLogs, withHangingParts } from "./hang-faults.ts";
+import { withHangingLogs, withHangingParts, withLonelyStalls } from "./hang-faults.ts";
 import { withDiscardedLogs, withHostilePeers, withSecondProcesses } from "./intruders.ts";
 import { withWeakReads } from "./leadership-faults.ts";
 import { withOperatorFaults, withRepeatedInitialize } from "./membership-faults.ts";
@@ -20,7 +20,14 @@ import { withPairs } from "./paired-plans.ts";
 import { withStage } from "./stages.ts";
 import { withLargeStart } from "./start-values.ts";
 import { withTargetedFaults } from "./targeted-faults.ts";
-import { withClockJumps, withLogTime, withSessions, withSnapshots, withVariedUsage } from "./usage.ts";
+import {
+  sessionLimitsOf,
+  withClockJumps,
+  withLogTime,
+  withSessions,
+  withSnapshots,
+  withVariedUsage,
+} from "./usage.ts";
 import { CALLS_MAX } from "./workload.ts";
 
 /** Far longer than any wait in a run should be. */
@@ -47,8 +54,13 @@ export function planOf(seed: number, isSteered = true): Plan {
   const plan = withLargeStart(besieged, new Chance(seed ^ 0x1a_4c9));
   const window = windowOf(plan, new Chance(seed ^ WINDOW_CONSTANT));
   const rests = plan.restsBeforeWriting || new Chance(seed ^ 0x9e57).happens(0.5);
-  return withLogTime({ ...plan, window, restsBeforeWriting: rests }, new Chance(seed ^ LOG_TIME_CONSTANT));
+  const sessionLimits = sessionLimitsOf(plan, new Chance(seed ^ SESSION_LIMITS_CONSTANT));
+  const used = { ...plan, window, sessionLimits, restsBeforeWriting: rests };
+  return withLogTime(used, new Chance(seed ^ LOG_TIME_CONSTANT));
 }
+
+/** The constant was chosen so that no seed that was kept before got small limits. */
+const SESSION_LIMITS_CONSTANT = 0x5e_81e6;
 
 /** The constant was chosen so that no seed that was kept before got log time, which changes the run. */
 const LOG_TIME_CONSTANT = 0x71_0049;
@@ -87,7 +99,9 @@ function unstagedPlanOf(seed: number): Plan {
   const [ofTransfers, ofInitialize] = [chance.fork(), chance.fork()];
   const damageable = stillDamageable(used, ofTransfers);
   const transferring = withSlowSnapshotTransfers(used, ofTransfers, damageable);
-  return withHangingLogs(withHangingParts(withRepeatedInitialize(transferring, ofInitialize)));
+  return withHangingLogs(
+    withLonelyStalls(withHangingParts(withRepeatedInitialize(transferring, ofInitialize))),
+  );
 }
 
 /** The base plan, with all faults but those of snapshots and `initialize`. */

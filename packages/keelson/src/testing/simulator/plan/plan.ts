@@ -1,5 +1,6 @@
 /** What one run does, decided before it begins, so that it can be printed, repeated, and shrunk. */
 import type { CoreWindow } from "../../../runtime/lifecycle/index.ts";
+import type { SessionLimits } from "../../../runtime/sessions/index.ts";
 import type { Fault, FaultType } from "./faults.ts";
 
 /**
@@ -93,6 +94,8 @@ export interface Plan {
   readonly valueBytesMax: number;
   /** So many of the clients write in sessions with this time to live; null: none does. */
   readonly sessions: { readonly clients: number; readonly ttlMs: number } | null;
+  /** How much the session table holds. The real limits are far beyond what a run can fill. null: those. */
+  readonly sessionLimits: SessionLimits | null;
   /** Each node's committed stream is read, and opened anew after so many commands; null: it isn't read. */
   readonly reopenCommittedAfter: number | null;
   readonly usage: Usage;

@@ -8,7 +8,12 @@ import { byTime, drawFaults } from "./draw-faults.ts";
 import { changesAcrossLeadersStage, crowdStage, fullDiskStage } from "./extreme-stages.ts";
 import type { Fault } from "./faults.ts";
 import { handOverStage } from "./handover-stage.ts";
-import { callCrowdStage, resumedFetchStage, supersededLeaderStage } from "./interruption-stages.ts";
+import {
+  callCrowdStage,
+  largeSnapshotStage,
+  resumedFetchStage,
+  supersededLeaderStage,
+} from "./interruption-stages.ts";
 import { PLAIN_USAGE, WHOLE_LOG_BYTES, type Plan } from "./plan.ts";
 import { leaseEndStage, readQuorumStage, soleVoterStage } from "./read-stages.ts";
 import { busyClients, cluster, LONG_TTL_MS } from "./stage-cluster.ts";
@@ -60,6 +65,8 @@ const LATER_STAGES: readonly (readonly [percent: number, constant: number, stage
  * one.
  */
 export const EVEN_STAGES: readonly (readonly [every: number, constant: number, stage: Stage])[] = [
+  // First, as it would hardly ever be drawn behind the others.
+  [100, 0x1ebf, largeSnapshotStage],
   [25, 0x1ec0, resumedFetchStage],
   [25, 0x1ec3, callCrowdStage],
   [25, 0x1ec4, supersededLeaderStage],

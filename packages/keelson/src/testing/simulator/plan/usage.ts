@@ -2,6 +2,11 @@
  * Adds ways of using the nodes to a plan: snapshots, sessions, and rarely used options. None of it is a
  * fault.
  */
+import {
+  ANSWER_OVERHEAD_BYTES,
+  SESSION_LIMITS,
+  SESSION_OVERHEAD_BYTES,
+} from "../../../runtime/sessions/index.ts";
 import { Chance } from "./chance.ts";
 import { withMoreFaults } from "./draw-faults.ts";
 import { hasOnlyHarmlessFaults, PLAIN_USAGE, type Plan, type Usage } from "./plan.ts";
@@ -45,6 +50,26 @@ export function withSessions(plan: Plan, chance: Chance): Plan {
     ...plan,
     sessions: { clients: chance.whole(1, plan.clients), ttlMs },
     wallOffsetsMs: plan.clockRates.map(() => Math.round(chance.between(-skewMs, skewMs))),
+  };
+}
+
+/**
+ * In three quarters of the runs with sessions the table is small. No run has enough sessions, answers or
+ * bytes to fill the real one, so what happens at its limits would never be seen: sessions that others push
+ * out, results that are forgotten, commands beyond the window, and expiry that goes on with the next entry
+ * (Z27).
+ */
+export function sessionLimitsOf({ sessions }: Plan, chance: Chance): Plan["sessionLimits"] {
+  if (sessions === null || !chance.happens(0.75)) return null;
+  const windowMax = chance.pick([2, 4, SESSION_LIMITS.windowMax]);
+  const answerBytesMax = chance.pick([10, 60, SESSION_LIMITS.answerBytesMax]);
+  const ofOneSession = SESSION_OVERHEAD_BYTES + windowMax * ANSWER_OVERHEAD_BYTES + answerBytesMax;
+  return {
+    sessionsMax: chance.pick([1, 2, 3, SESSION_LIMITS.sessionsMax]),
+    windowMax,
+    answerBytesMax,
+    bytesMax: ofOneSession + chance.pick([0, 1_000, 4_000, SESSION_LIMITS.bytesMax]),
+    expiryRecordsMax: chance.pick([1, 2, SESSION_LIMITS.expiryRecordsMax]),
   };
 }
 

@@ -80,7 +80,10 @@ export class Rest {
     if (ttlMs > SHORT_TTL_MS) return;
     const open = (): number =>
       Math.max(...this.#cluster.usableMembers().map(({ raft }) => raft?.metrics().sessions.open ?? 0));
-    const limitMs = (ttlMs + LOG_TIME_STILL_MS) / Math.min(...plan.clockRates) + this.#turns.patienceMs;
+    // An entry may remove so few records that it takes one for each session.
+    const entries = plan.sessionLimits === null ? 1 : Math.max(1, open());
+    const limitMs =
+      (ttlMs + entries * LOG_TIME_STILL_MS) / Math.min(...plan.clockRates) + this.#turns.patienceMs;
     await this.#turns.runUntil(
       () => open() === 0,
       limitMs,

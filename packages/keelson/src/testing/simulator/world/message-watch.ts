@@ -10,6 +10,7 @@
  * - STABLE: a pre-vote, and a request for a vote that comes while the leader is heard, change nothing.
  * - LIVE, BOUND: see `ChainChecker` and `TransferChecker`.
  * - PBR, CFG, STABLE: see `MessageChecker`, `EntitlementChecker` and `LeaseChecker`.
+ * - BOUND: see `WindowChecker`.
  * - ONCE, KNOWN, BOUND: see `RuntimeMessageChecker`.
  *
  * The reference model is stricter about what an acknowledgement or a pre-vote may change. But it lets a
@@ -27,6 +28,7 @@ import { GrantChecker, type Voter } from "../checkers/grant-checker.ts";
 import { LeaseChecker, type ReceiverState } from "../checkers/lease-checker.ts";
 import type { ClusterChecker } from "../checkers/cluster-checker.ts";
 import { assertInvariant } from "../checkers/violation.ts";
+import { WindowChecker } from "../checkers/window-checker.ts";
 import type { Plan } from "../plan/plan.ts";
 import type { TransportObserver } from "./observed-transport.ts";
 
@@ -72,6 +74,7 @@ export class MessageWatch implements TransportObserver {
   readonly #parts: MessageWatchParts;
   readonly #lease: LeaseChecker;
   readonly #grants: GrantChecker;
+  readonly #window: WindowChecker;
   /**
    * While an acknowledgement for an earlier term is handled: what the leader knew of its followers before;
    * else null.
@@ -84,13 +87,14 @@ export class MessageWatch implements TransportObserver {
   #unchanged: string | null = null;
 
   constructor(parts: MessageWatchParts) {
-    const { electionTimeoutMs, checkQuorum, start } = parts.plan;
+    const { electionTimeoutMs, checkQuorum, start, window } = parts.plan;
     this.#parts = parts;
     // The lease checker counts from 0, and the node from the clock's start: near 2^53 it rounds to
     // milliseconds.
     const roundingMs = 2 * start.clockMs * Number.EPSILON;
     this.#lease = new LeaseChecker(electionTimeoutMs.min - roundingMs, checkQuorum);
     this.#grants = new GrantChecker(electionTimeoutMs.min);
+    this.#window = new WindowChecker(parts.process.id, window);
   }
 
   sending(to: NodeId, transportMessage: TransportMessage): void {
@@ -121,6 +125,8 @@ export class MessageWatch implements TransportObserver {
       "ES",
       () => `${process.id} lost its disk, and ${to} has a ${message.type} of it as of a member`,
     );
+    if (message.type === "append-entries")
+      this.#window.sending(to, message, transportMessage.records, process.core?.progress(to));
     this.#lease.sending(to, message);
     this.#grants.sending(to, message);
     if (message.type === "timeout-now") process.onTimeoutNowSent?.(to);

@@ -18,7 +18,7 @@ function observed(options: { checker?: ModelChecker; isDead?: boolean; keepsDisk
   observeCore(core, {
     ...{ checker, settings: SETTINGS, now: 0, keepsDisk, isDead: () => isDead },
     turns: new TurnChecker(),
-    times: () => ({ now: 0, resumedAt: 0 }),
+    times: () => ({ now: 0, resumedAt: 0, timersAreLate: false }),
     leaseHeld: () => undefined,
     offered: () => undefined,
     report: (error) => {

@@ -11,6 +11,7 @@ import type { DutySettings } from "../checkers/duty.ts";
 import type { ModelChecker } from "../checkers/model-checker.ts";
 import { NodeDuties } from "../checkers/node-duties.ts";
 import type { TurnChecker } from "../checkers/turn-checker.ts";
+import { WakeChecker, type WakeTimes } from "../checkers/wake-checker.ts";
 
 export interface ObservedCoreParts {
   readonly checker: ModelChecker;
@@ -21,10 +22,8 @@ export interface ObservedCoreParts {
   /** Nothing has damaged the disk, so what was durable when the process ended must be there. */
   readonly keepsDisk: boolean;
   readonly isDead: () => boolean;
-  /**
-   * The true time, and the true time at which the process last went on after a pause; Infinity: it is paused.
-   */
-  readonly times: () => { readonly now: number; readonly resumedAt: number };
+  /** The true time, and whether the process could do its work in time. */
+  readonly times: () => WakeTimes;
   /** The core has found that it may answer a read under its lease. */
   readonly leaseHeld: (core: RaftNode) => void;
   /** The core has told the runtime that a leader offers a snapshot up to this entry. */
@@ -45,6 +44,7 @@ export function observeCore(core: RaftNode, parts: ObservedCoreParts): void {
     }
   };
   const duties = new NodeDuties(core, settings, now);
+  const wakes = new WakeChecker(id);
   turns.started(id);
   check(() => {
     checker.started(id, settings, seenOf(core), now, keepsDisk);
@@ -53,11 +53,22 @@ export function observeCore(core: RaftNode, parts: ObservedCoreParts): void {
     check(() => {
       checker.stepped(id, input, seenOf(core));
       duties.stepped(input);
-      const { now: trueNow, resumedAt } = times();
+      const wakeTimes = times();
+      wakes.stepped(input, wakeTimes);
+      const { now: trueNow, resumedAt } = wakeTimes;
       turns.stepped(id, input, trueNow, resumedAt);
       const offer = input.type === "take" ? input.actions.installSnapshot : null;
       if (offer !== null) offered(offer.from, offer.last.index);
       if (input.type === "lease-read" && input.answer !== null) leaseHeld(core);
     });
   });
+}
+
+/** Whether a process could do its work in time, at this true time. */
+export function wakeTimesOf(
+  process: { readonly isPaused: boolean; readonly resumedAt: number; readonly timersAreLate: boolean },
+  now: number,
+): WakeTimes {
+  const { isPaused, resumedAt, timersAreLate } = process;
+  return { now, resumedAt: isPaused ? Infinity : resumedAt, timersAreLate };
 }

@@ -54,6 +54,8 @@ export class ObservedMachine implements StateMachine<unknown, unknown> {
   readonly #conditions: MachineConditions;
   readonly #environment: Environment;
   readonly #observer: MachineObserver;
+  /** When the last call began that excludes others, in milliseconds of the environment's clock. */
+  #begunAt = -Infinity;
   /** null: the state machine isn't open. */
   #host: StateMachineHost | null = null;
 
@@ -78,6 +80,7 @@ export class ObservedMachine implements StateMachine<unknown, unknown> {
     };
     this.restore = async (state, at, sessions) => {
       observer.contract.restoring(at, sessions);
+      this.#begunAt = environment.now();
       try {
         if (this.#conditions.hangs) await this.#untilItAnswers();
         await this.#restoreSlowly();
@@ -133,6 +136,7 @@ export class ObservedMachine implements StateMachine<unknown, unknown> {
   async apply(command: unknown, at: ApplyContext): Promise<unknown> {
     this.#conditions.isApplying = true;
     this.#observer.contract.applying(at);
+    this.#begunAt = this.#environment.now();
     try {
       return await this.#apply(command, at);
     } finally {
@@ -169,6 +173,7 @@ export class ObservedMachine implements StateMachine<unknown, unknown> {
   flush(applied: LogPosition, sessions: SessionChanges): Promise<void> | void {
     const { contract } = this.#observer;
     contract.flushing(applied, sessions);
+    this.#begunAt = this.#environment.now();
     const ended = (): void => {
       contract.ended();
     };
@@ -198,6 +203,7 @@ export class ObservedMachine implements StateMachine<unknown, unknown> {
   }
 
   close(): Promise<void> | void {
+    if (!this.#observer.isDead()) this.#observer.contract.closing(this.#environment.now() - this.#begunAt);
     return this.#inner.close?.();
   }
 

@@ -6,6 +6,7 @@ import type { RaftNode } from "../../../core/node.ts";
 import {
   coreObserver,
   coreWindow,
+  sessionLimits,
   stateProbe,
   type CoreObserverOption,
   type ProbedState,
@@ -25,6 +26,7 @@ import type { Transport } from "../../../transport/transport.ts";
 import { Violation } from "../checkers/violation.ts";
 import { STATE_STALL_MS, STATE_TIMEOUT_MS, STORAGE_TIMEOUT_MS } from "../plan/hang-faults.ts";
 import type { Plan } from "../plan/plan.ts";
+import { HeldCollections } from "./held-collections.ts";
 
 /** What nodes log about a frame that they can't read. */
 const UNREADABLE_FRAME = /damaged on its way|is not a frame|announces|unknown type|records are not those/;
@@ -47,14 +49,45 @@ export interface NodeParts {
   readonly probed: (probe: () => ProbedState) => void;
 }
 
+/** What the parts of each open node keep in maps and sets. */
+const HELD = new WeakMap<Raft<unknown, unknown>, HeldCollections>();
+
+/** What a collection of the node's parts holds beyond `sizeMax`; null: none holds more. */
+export function heldBeyond(raft: Raft<unknown, unknown>, sizeMax: number): string | null {
+  return HELD.get(raft)?.excess(sizeMax) ?? null;
+}
+
 /** Rejects as `Raft.open` does. */
-export function openNode(parts: NodeParts): Promise<Raft<unknown, unknown>> {
+export async function openNode(parts: NodeParts): Promise<Raft<unknown, unknown>> {
+  const held = new HeldCollections();
+  const options = optionsOf(parts);
+  try {
+    const observed: typeof options = {
+      ...options,
+      // The node's parts are made between these two calls, in one turn.
+      [coreObserver]: (core) => {
+        parts.observeCore(core);
+        held.begin();
+      },
+      [stateProbe]: (probe) => {
+        held.end();
+        parts.probed(probe);
+      },
+    };
+    const raft = await Raft.open(observed);
+    HELD.set(raft, held);
+    return raft;
+  } finally {
+    held.end();
+  }
+}
+
+function optionsOf(parts: NodeParts): RaftOptions<unknown, unknown> & CoreObserverOption {
   const { id, node, plan, stateMachine, log, transport, environment, report, takingSnapshot } = parts;
   const hasSnapshots = plan.snapshots !== null && stateMachine.snapshot !== undefined;
-  const options: RaftOptions<unknown, unknown> & CoreObserverOption = {
-    [coreObserver]: parts.observeCore,
-    [stateProbe]: parts.probed,
+  return {
     ...(plan.window === null ? {} : { [coreWindow]: plan.window }),
+    ...(plan.sessionLimits === null ? {} : { [sessionLimits]: plan.sessionLimits }),
     id,
     stateMachine,
     log,
@@ -77,7 +110,6 @@ export function openNode(parts: NodeParts): Promise<Raft<unknown, unknown>> {
       throw new Error("the logger is out of order");
     },
   };
-  return Raft.open(options);
 }
 
 function snapshotsOf(id: string, taking: NodeParts["takingSnapshot"]): SnapshotStore {

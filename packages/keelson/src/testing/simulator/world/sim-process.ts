@@ -38,7 +38,7 @@ import { watchElections } from "./election-watch.ts";
 import { EventDelivery } from "./event-delivery.ts";
 import { MessageReplayer, type ReceiverTerm } from "./message-replayer.ts";
 import { MessageWatch } from "./message-watch.ts";
-import { observeCore } from "./observed-core.ts";
+import { observeCore, wakeTimesOf } from "./observed-core.ts";
 import { ObservedLog } from "./observed-log.ts";
 import { ObservedMachine } from "./observed-machine.ts";
 import { ObservedTransport } from "./observed-transport.ts";
@@ -559,7 +559,7 @@ export class SimProcess {
       if (!plan.checksModel) return;
       observeCore(core, {
         ...{ checker: checker.model, turns: checker.turns },
-        times: () => ({ now: clock.now(), resumedAt: this.isPaused ? Infinity : this.resumedAt }),
+        times: () => wakeTimesOf(this, clock.now()),
         settings: { ...times, preVote, checkQuorum, clockDriftMax, window },
         ...{ now: environment.now(), keepsDisk: !this.hasDamagedData },
         ...{ leaseHeld, report, isDead: () => delivery.isDead() },
