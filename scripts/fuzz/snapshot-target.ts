@@ -101,7 +101,7 @@ function fileOf(contents: Uint8Array): SnapshotFile {
         target.set(part);
         return Promise.resolve(part.length);
       },
-      ...{ write: never, allocate: never, truncate: never, dataSync: never },
+      ...{ write: never, writeDurably: never, allocate: never, truncate: never, dataSync: never },
       close: () => Promise.resolve(),
     },
   };

@@ -6,15 +6,15 @@ export const STORAGE_BUGS: readonly Bug[] = [
     code: "D1",
     title: "The log store reports a write as durable without a sync",
     file: "storage/wal/wal-writer.ts",
-    from: "await state.handle.dataSync();\n",
-    to: "",
+    from: "await state.handle.writeDurably([",
+    to: "await state.handle.write([",
   },
   {
     code: "D2",
     title: "After a failed sync the log store syncs again, and believes the success",
     file: "storage/wal/wal-writer.ts",
-    from: "await state.handle.dataSync();\n",
-    to: "await state.handle.dataSync().catch(() => state.handle.dataSync());\n",
+    from: "await state.handle.writeDurably([staging.subarray(0, length)], state.end);",
+    to: "await state.handle.write([staging.subarray(0, length)], state.end);\n    await state.handle.dataSync().catch(() => state.handle.dataSync());",
   },
   {
     code: "D2b",
@@ -125,8 +125,8 @@ export const STORAGE_BUGS: readonly Bug[] = [
     code: "D12",
     title: "The log store syncs entries, but not term and vote",
     file: "storage/wal/wal-writer.ts",
-    from: "await state.handle.dataSync();\n",
-    to: 'if (items.some(({ type }) => type === "entries")) await state.handle.dataSync();\n',
+    from: "await state.handle.writeDurably([",
+    to: 'await state.handle[items.some(({ type }) => type === "entries") ? "writeDurably" : "write"]([',
   },
   {
     code: "D13",
@@ -141,6 +141,14 @@ export const STORAGE_BUGS: readonly Bug[] = [
     file: "storage/wal/wal-log.ts",
     from: "return { ...rest, handle, end: recovered.end };",
     to: "return { ...rest, handle, end: lastBatch?.offset ?? recovered.end };",
+  },
+  {
+    code: "D13c",
+    title:
+      "Recovery leaves the sync of what it wrote to the next batch, whose durable write covers only itself",
+    file: "storage/wal/wal-log.ts",
+    from: "lastBatch.offset);\n    await handle.dataSync();",
+    to: "lastBatch.offset);",
   },
   {
     code: "E26b",

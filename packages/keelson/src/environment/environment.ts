@@ -70,9 +70,10 @@ export interface Timer {
  *
  * **Visible and durable.** What an operation did is visible to later operations as soon as its promise
  * resolves, and it survives the process's end. It survives a crash of the machine only after a sync: a file's
- * contents and size after `FileHandle.dataSync`, names (created, renamed, removed files) after
- * `syncDirectory`. Of what was not synced, a crash keeps any part: some sectors of a write and not others,
- * the new size without the contents, the second of two renames without the first.
+ * contents and size after `FileHandle.dataSync`, the bytes of one write after `FileHandle.writeDurably`,
+ * names (created, renamed, removed files) after `syncDirectory`. Of what was not synced, a crash keeps any
+ * part: some sectors of a write and not others, the new size without the contents, the second of two renames
+ * without the first.
  *
  * **Failures.** A promise rejects with Node's error codes (`ENOENT`, `EEXIST`, `EIO`, `ENOSPC`, ...). After a
  * failed write or sync, any part of it may have been done.
@@ -134,6 +135,13 @@ export interface FileHandle {
    * system takes a part. The chunks must not change until the promise settles. Durable after `dataSync`.
    */
   write(chunks: readonly Uint8Array[], position: number): Promise<void>;
+  /**
+   * Writes as `write` does, and makes these bytes durable, with the size if the write made the file longer.
+   * Nothing else becomes durable: an earlier `write` to the file still needs `dataSync`. Meant for a file
+   * that was allocated, where some systems do it in one call instead of two. After a failure, any part may be
+   * written, and what is durable is not known, as after a failed `dataSync`.
+   */
+  writeDurably(chunks: readonly Uint8Array[], position: number): Promise<void>;
   /**
    * Makes the file at least `bytes` long, the new part filled with zeros that are really written, so that
    * later writes there change no metadata and their sync is cheap. Leaves existing bytes alone. Durable after

@@ -8,8 +8,8 @@ function socketFrom(remoteAddress: string): Socket {
 }
 
 it("clients get the descriptors that the node itself doesn't need [Z18]", () => {
-  expect([null, 1_000_000, 4544, 1024, 256, 64].map(connectionsMaxFor)).toEqual([
-    4352, 4352, 4352, 832, 64, 8,
+  expect([null, 1_000_000, 4576, 1024, 256, 64].map(connectionsMaxFor)).toEqual([
+    4352, 4352, 4352, 800, 32, 8,
   ]);
   if (process.platform === "linux") expect(descriptorLimit()).toBeGreaterThan(0);
 });

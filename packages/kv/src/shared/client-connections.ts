@@ -13,11 +13,11 @@ import { isLoopback } from "./addresses.ts";
 /** The most client connections, if descriptors allow. Each costs a few kilobytes even while it is idle. */
 const CONNECTIONS_MAX = 4352;
 /**
- * Descriptors that clients never get: for the log and snapshot files, 74 tables of LevelDB
+ * Descriptors that clients never get: for the log (up to 64) and snapshot files, 74 tables of LevelDB
  * (`OPEN_FILES_MAX` in `store/level-database.ts`) and its own files, the other nodes' connections, the
  * listening sockets, and those of Node itself.
  */
-const DESCRIPTORS_RESERVED = 192;
+const DESCRIPTORS_RESERVED = 224;
 /**
  * The least number of connections. It counts if the process may open so few descriptors that the reserve
  * would leave less for clients: few clients are better than none.

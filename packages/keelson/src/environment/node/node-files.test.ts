@@ -87,6 +87,101 @@ describe("nodeFiles", () => {
     await handle.close();
   });
 
+  describe("a durable write", () => {
+    /** What `statfs` says of ext4. */
+    const EXT4 = 0xef53n;
+
+    /** The flags of each descriptor that data was written to, and the number of syncs. */
+    function watch(fileSystem: bigint): { readonly flags: Map<number, number>; syncs: number } {
+      const seen = { flags: new Map<number, number>(), syncs: 0 };
+      const { write, fdatasync } = fs;
+      vi.spyOn(fs.promises, "statfs").mockResolvedValue({ type: fileSystem } as never);
+      vi.spyOn(fs, "write").mockImplementation(((fd: number, ...rest: unknown[]) => {
+        const info = fs.readFileSync(`/proc/self/fdinfo/${String(fd)}`, "utf8");
+        seen.flags.set(fd, parseInt(/flags:\s*(\d+)/.exec(info)?.[1] ?? "", 8));
+        (write as (...all: unknown[]) => void)(fd, ...rest);
+      }));
+      vi.spyOn(fs, "fdatasync").mockImplementation(((fd: number, done: () => void) => {
+        seen.syncs += 1;
+        fdatasync(fd, done);
+      }) as never);
+      return seen;
+    }
+
+    /** Elsewhere there are no such descriptors to look at. */
+    function onLinux(title: string, run: () => Promise<void>): void {
+      it(title, () => (process.platform === "linux" ? run() : Promise.resolve()));
+    }
+
+    onLinux("is one call, through a descriptor of its own, also after a rename", async () => {
+      const seen = watch(EXT4);
+      const file = path.join(directory, "f");
+      const handle = await files.open(file, "create");
+      await handle.allocate(4096);
+      seen.flags.clear();
+      await files.rename(file, `${file}2`);
+      await (await files.open(file, "create")).close();
+      await Promise.all([
+        handle.writeDurably([Buffer.from("hello")], 0),
+        handle.writeDurably([Buffer.from("world")], 5),
+      ]);
+      expect((await readFile(`${file}2`)).subarray(0, 11).toString()).toBe("helloworld\0");
+      expect(seen.syncs).toBe(0);
+      const [[fd, flags] = [0, 0], ...others] = [...seen.flags];
+      expect(others).toEqual([]);
+      expect(flags & fs.constants.O_DSYNC).not.toBe(0);
+      await handle.close();
+      expect(fs.existsSync(`/proc/self/fd/${String(fd)}`)).toBe(false);
+    });
+
+    onLinux("is a write and a sync if it is large", async () => {
+      const seen = watch(EXT4);
+      const handle = await files.open(path.join(directory, "f"), "create");
+      await handle.writeDurably([new Uint8Array(64 * 1024)], 0);
+      expect(seen.syncs).toBe(0);
+      await handle.writeDurably([new Uint8Array(64 * 1024), new Uint8Array(1)], 0);
+      expect(seen.syncs).toBe(1);
+      await handle.close();
+    });
+
+    onLinux("is a write and a sync on a file system where that promises more", async () => {
+      // FUSE.
+      const seen = watch(0x65735546n);
+      const handle = await files.open(path.join(directory, "f"), "create");
+      await handle.writeDurably([Buffer.from("hello")], 0);
+      await handle.writeDurably([Buffer.from("world")], 5);
+      expect(seen.syncs).toBe(2);
+      expect([...seen.flags.values()].map((flags) => flags & fs.constants.O_DSYNC)).toEqual([0]);
+      await handle.close();
+    });
+
+    it.each(["darwin", "win32", "freebsd"])("is a write and a sync on %s", async (platform) => {
+      vi.spyOn(process, "platform", "get").mockReturnValue(platform as NodeJS.Platform);
+      const sync = vi.spyOn(fs, "fdatasync");
+      const handle = await files.open(path.join(directory, "f"), "create");
+      await handle.writeDurably([Buffer.from("hello")], 0);
+      expect(sync).toHaveBeenCalledOnce();
+      await handle.close();
+    });
+
+    onLinux("is a write and a sync if the descriptor can't be opened, or is another file's", async () => {
+      const seen = watch(EXT4);
+      const other = path.join(directory, "other");
+      await (await files.open(other, "create")).close();
+      const { open } = fs;
+      for (const target of [path.join(directory, "none"), other]) {
+        const handle = await files.open(path.join(directory, `f${String(seen.syncs)}`), "create");
+        vi.spyOn(fs, "open").mockImplementationOnce(((_: string, flags: number, done: () => void) => {
+          open(target, flags, done);
+        }) as never);
+        await handle.writeDurably([Buffer.from("hello")], 0);
+        await handle.close();
+      }
+      expect(seen.syncs).toBe(2);
+      expect(fs.readFileSync(other)).toHaveLength(0);
+    });
+  });
+
   it("fails with the system's error codes", async () => {
     const file = path.join(directory, "f");
     await expect(files.open(file, "read")).rejects.toMatchObject({ code: "ENOENT" });

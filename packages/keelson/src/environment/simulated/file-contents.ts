@@ -63,6 +63,30 @@ export class FileContents {
    */
   syncAll(): void {
     this.sync(() => true, true);
+    this.#settleLostWrites();
+  }
+
+  /**
+   * Makes the sectors of this range durable, and the size up to its end: what a durable write promises. All
+   * other sectors stay dirty.
+   */
+  syncRange(position: number, length: number): void {
+    const end = Math.min(position + length, this.visible.length);
+    if (end > this.durable.length) this.durable = resized(this.durable, end);
+    const { from, to } = sectorsOf(position, length);
+    for (let sector = from; sector < to; sector++) {
+      if (this.dirty.delete(sector)) this.#storeSector(sector);
+    }
+    this.#settleLostWrites();
+  }
+
+  /** Sectors of this range are not written by later syncs: a sync of them failed. */
+  forgetDirty(position: number, length: number): void {
+    const { from, to } = sectorsOf(position, length);
+    for (let sector = from; sector < to; sector++) this.dirty.delete(sector);
+  }
+
+  #settleLostWrites(): void {
     const settled = this.#lostWrites.filter(({ overtaken }) => overtaken);
     this.#lostWrites = this.#lostWrites.filter(({ overtaken }) => !overtaken);
     for (const { position, bytes, forgotten } of settled) {
@@ -93,12 +117,16 @@ export class FileContents {
     if (keepSize && this.durable.length !== this.visible.length)
       this.durable = resized(this.durable, this.visible.length);
     for (const sector of this.dirty) {
-      if (!keep(sector)) continue;
-      const from = sector * SECTOR_BYTES;
-      const until = Math.min(from + SECTOR_BYTES, this.durable.length, this.visible.length);
-      if (from < until) this.durable.set(this.visible.subarray(from, until), from);
+      if (keep(sector)) this.#storeSector(sector);
     }
     this.dirty.clear();
+  }
+
+  /** Copies one sector, as far as both have it, from `visible` to `durable`. */
+  #storeSector(sector: number): void {
+    const from = sector * SECTOR_BYTES;
+    const until = Math.min(from + SECTOR_BYTES, this.durable.length, this.visible.length);
+    if (from < until) this.durable.set(this.visible.subarray(from, until), from);
   }
 
   /** Sets the visible size. New bytes are zero. */

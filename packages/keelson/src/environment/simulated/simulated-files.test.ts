@@ -48,6 +48,29 @@ describe("SimulatedFiles", () => {
     expect([...outcomes(sectorsOf)].sort()).toEqual(["[1,1,1]", "[1,1,2]", "[1,2,1]", "[1,2,2]"]);
   });
 
+  it("keeps a durable write in a crash, and promises nothing for other writes to the file", async () => {
+    await handle.write([sectors(1, 1, 1, 1)], 0);
+    await handle.dataSync();
+    await handle.write([sectors(2)], 0);
+    await handle.writeDurably([sectors(3), sectors(3)], 512);
+    await handle.write([sectors(4)], 1536);
+    const four = ["[1,3,3,1]", "[1,3,3,4]", "[2,3,3,1]", "[2,3,3,4]"];
+    expect([...outcomes(sectorsOf)].sort()).toEqual(four);
+    await handle.writeDurably([sectors(5, 5)], 2048);
+    expect([...outcomes(sectorsOf)].sort()).toEqual(four.map((text) => text.replace("]", ",5,5]")));
+  });
+
+  it("loses a durable write whose sync fails, although a later sync succeeds", async () => {
+    await handle.writeDurably([sectors(1, 1)], 0);
+    await handle.write([sectors(3)], 512);
+    files.intercept = ({ type }) => (type === "data-sync" ? { type: "failed-sync", code: "EIO" } : null);
+    await expect(handle.writeDurably([sectors(2)], 0)).rejects.toMatchObject({ code: "EIO" });
+    files.intercept = null;
+    await handle.dataSync();
+    expect(sectorsOf(files)).toEqual([2, 3]);
+    expect([...outcomes(sectorsOf)]).toEqual(["[1,3]"]);
+  });
+
   it("may lose a size that was not synced in a crash", async () => {
     await handle.allocate(1024);
     await handle.dataSync();

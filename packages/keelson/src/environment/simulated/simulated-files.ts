@@ -77,7 +77,7 @@ interface NameChange {
  * of 512 bytes, and names by change. A test injects faults by `intercept`, and crashes by `crash`. What
  * happens depends only on the calls, and on the random numbers that are given to `crash`.
  */
-export class SimulatedFiles implements FileSystem {
+export class SimulatedFiles implements SimulatedMount {
   /** Called before each operation; a fault that it returns happens instead. null: no faults. */
   intercept: ((operation: FileOperation) => FileFault | null) | null = null;
   /** How many operations there were. */
@@ -173,7 +173,7 @@ export class SimulatedFiles implements FileSystem {
    * The file system for one process: after the next `kill` or `crash`, calls on it do nothing and never
    * settle, like those of a process that has ended. Calls on the `SimulatedFiles` itself always work.
    */
-  mount(): FileSystem {
+  mount(): SimulatedMount {
     const run = this.#run;
     const whileAlive = <T>(call: () => Promise<T>): Promise<T> => (run === this.#run ? call() : never());
     return {
@@ -187,7 +187,7 @@ export class SimulatedFiles implements FileSystem {
     };
   }
 
-  open(path: string, mode: "create" | "write" | "read"): Promise<FileHandle> {
+  open(path: string, mode: "create" | "write" | "read"): Promise<SimulatedHandle> {
     return this.#operate("open", path, () => {
       if (mode === "create") {
         if (this.#names.has(path)) throw failure("EEXIST", path);
@@ -259,7 +259,7 @@ export class SimulatedFiles implements FileSystem {
     });
   }
 
-  #handle(path: string, file: FileContents, isWritable: boolean): FileHandle {
+  #handle(path: string, file: FileContents, isWritable: boolean): SimulatedHandle {
     const run = this.#run;
     return new SimulatedFileHandle(path, file, isWritable, {
       isAlive: () => run === this.#run,
@@ -322,7 +322,21 @@ interface HandleHost {
   ): Promise<T>;
 }
 
-class SimulatedFileHandle implements FileHandle {
+/** A simulated file, and what the simulator's own processes need of it. */
+export interface SimulatedHandle extends FileHandle {
+  /**
+   * The second half of `writeDurably`: makes the sectors of this range durable, and the size up to its end. A
+   * simulated process calls the halves one by one, so that it can crash between them.
+   */
+  syncRange(position: number, length: number): Promise<void>;
+}
+
+/** The simulated files, as one process sees them. */
+export interface SimulatedMount extends FileSystem {
+  open(path: string, mode: "create" | "write" | "read"): Promise<SimulatedHandle>;
+}
+
+class SimulatedFileHandle implements SimulatedHandle {
   readonly #path: string;
   readonly #file: FileContents;
   readonly #isWritable: boolean;
@@ -347,6 +361,28 @@ class SimulatedFileHandle implements FileHandle {
 
   write(chunks: readonly Uint8Array[], position: number): Promise<void> {
     return writeFully((rest, at) => this.#writeOnce(rest, at), chunks, position);
+  }
+
+  /**
+   * A write, and a sync of its range, as the operating system does them within its call: two operations, so
+   * that each can fail or be the last before a crash.
+   */
+  async writeDurably(chunks: readonly Uint8Array[], position: number): Promise<void> {
+    await this.write(chunks, position);
+    const length = chunks.reduce((sum, chunk) => sum + chunk.length, 0);
+    await this.syncRange(position, length);
+  }
+
+  syncRange(position: number, length: number): Promise<void> {
+    return this.#operate(
+      "data-sync",
+      () => {
+        this.#file.syncRange(position, length);
+      },
+      (fault) => {
+        if (fault.type === "failed-sync") this.#file.forgetDirty(position, length);
+      },
+    );
   }
 
   allocate(bytes: number): Promise<void> {

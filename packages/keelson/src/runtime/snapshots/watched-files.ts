@@ -47,6 +47,7 @@ function watchedHandle(handle: FileHandle, path: string, run: Run): FileHandle {
     size: () => run(`reading the size of ${path}`, () => handle.size()),
     read: (target, position) => run(`reading ${path}`, () => handle.read(target, position)),
     write: (chunks, position) => run(`writing ${path}`, () => handle.write(chunks, position)),
+    writeDurably: (chunks, position) => run(`writing ${path}`, () => handle.writeDurably(chunks, position)),
     allocate: (bytes) => run(`extending ${path}`, () => handle.allocate(bytes)),
     truncate: (bytes) => run(`shortening ${path}`, () => handle.truncate(bytes)),
     dataSync: () => run(`syncing ${path}`, () => handle.dataSync()),

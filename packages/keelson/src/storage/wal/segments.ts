@@ -29,8 +29,9 @@ export interface Segment {
 }
 
 /**
- * How many segments stay open, the active one among them: a bound on file descriptors. While reads are in
- * progress there may be more, as their files can't be closed.
+ * How many segments stay open, the active one among them: a bound on file descriptors, of which a segment
+ * that this process wrote may have two. While reads are in progress there may be more, as their files can't
+ * be closed.
  */
 const OPEN_SEGMENTS_MAX = 32;
 

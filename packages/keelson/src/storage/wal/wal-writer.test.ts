@@ -91,19 +91,17 @@ class Bench {
             this.reads.push([position, target.length]);
             return handle.read(target, position);
           },
-          write: (chunks, position) => {
+          writeDurably: async (chunks, position) => {
             const [{ buffer, length } = new Uint8Array(4), ...others] = chunks;
             expect(others).toEqual([]);
-            if (readUint32(chunks[0] ?? new Uint8Array(4), 0) === BATCH_MAGIC)
-              this.batches.push({ buffer, length });
-            return handle.write(chunks, position);
-          },
-          dataSync: async () => {
+            expect(readUint32(chunks[0] ?? new Uint8Array(4), 0)).toBe(BATCH_MAGIC);
+            this.batches.push({ buffer, length });
+            await handle.write(chunks, position);
             await new Promise<void>((resolve) => {
               if (this.held === null) resolve();
               else this.held.push(resolve);
             });
-            await handle.dataSync();
+            await handle.writeDurably(chunks, position);
           },
         });
       },

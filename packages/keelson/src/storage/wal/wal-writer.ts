@@ -339,8 +339,7 @@ export class WalWriter {
     if (state.end + room > this.#active.bytes) await this.#startSegment(first.summaryBefore, room);
     const staging = this.#stagingBuffer(room);
     const length = encodeBatch(staging, items, state.nextBatch, this.#salt);
-    await state.handle.write([staging.subarray(0, length)], state.end);
-    await state.handle.dataSync();
+    await state.handle.writeDurably([staging.subarray(0, length)], state.end);
     this.#noteWritten(items);
     state.end += length;
     state.nextBatch += 1;

@@ -1,9 +1,10 @@
 /**
  * The environment of one simulated process: what happens outside reaches it only through its `EventDelivery`.
  */
-import type { Environment, FileSystem, Network, Timer } from "../../../environment/environment.ts";
+import type { Environment, Network, Timer } from "../../../environment/environment.ts";
 import type { SimulatedClock } from "../../../environment/simulated/simulated-clock.ts";
 import { SIMULATED_EPOCH_MS } from "../../../environment/simulated/simulated-environment.ts";
+import type { SimulatedMount } from "../../../environment/simulated/simulated-files.ts";
 import type { ClockConditions, DiskConditions } from "./conditions.ts";
 import type { EventDelivery } from "./event-delivery.ts";
 import { ProcessFiles } from "./process-files.ts";
@@ -13,7 +14,7 @@ import { processNetwork } from "./process-network.ts";
 export interface EnvironmentParts {
   readonly clock: SimulatedClock;
   readonly random: () => number;
-  readonly files: FileSystem;
+  readonly files: SimulatedMount;
   readonly network: Network;
 }
 

@@ -4,6 +4,7 @@
  */
 import type { FileHandle, FileSystem } from "../../../environment/environment.ts";
 import type { SimulatedClock } from "../../../environment/simulated/simulated-clock.ts";
+import type { SimulatedHandle, SimulatedMount } from "../../../environment/simulated/simulated-files.ts";
 import type { DiskConditions } from "./conditions.ts";
 import type { EventDelivery } from "./event-delivery.ts";
 
@@ -83,10 +84,15 @@ async function settled<T>(promise: Promise<T>): Promise<{ value: T } | { error: 
 
 /** See the file's header. */
 export class ProcessFiles implements FileSystem {
-  readonly #inner: FileSystem;
+  readonly #inner: SimulatedMount;
   readonly #calls: DiskCalls;
 
-  constructor(inner: FileSystem, delivery: EventDelivery, clock: SimulatedClock, conditions: DiskConditions) {
+  constructor(
+    inner: SimulatedMount,
+    delivery: EventDelivery,
+    clock: SimulatedClock,
+    conditions: DiskConditions,
+  ) {
     this.#inner = inner;
     this.#calls = new DiskCalls(delivery, clock, conditions);
   }
@@ -123,11 +129,11 @@ export class ProcessFiles implements FileSystem {
 }
 
 class ProcessFileHandle implements FileHandle {
-  readonly #inner: FileHandle;
+  readonly #inner: SimulatedHandle;
   readonly #path: string;
   readonly #calls: DiskCalls;
 
-  constructor(inner: FileHandle, path: string, calls: DiskCalls) {
+  constructor(inner: SimulatedHandle, path: string, calls: DiskCalls) {
     this.#inner = inner;
     this.#path = path;
     this.#calls = calls;
@@ -143,6 +149,13 @@ class ProcessFileHandle implements FileHandle {
 
   write(chunks: readonly Uint8Array[], position: number): Promise<void> {
     return this.#calls.call("write", this.#path, () => this.#inner.write(chunks, position));
+  }
+
+  /** In two calls, so that the process can end, or the power fail, between the write and its sync. */
+  async writeDurably(chunks: readonly Uint8Array[], position: number): Promise<void> {
+    await this.write(chunks, position);
+    const length = chunks.reduce((sum, chunk) => sum + chunk.length, 0);
+    await this.#calls.call("sync", this.#path, () => this.#inner.syncRange(position, length));
   }
 
   allocate(bytes: number): Promise<void> {
