@@ -63,7 +63,7 @@ export const RUNTIME_BUGS: readonly Bug[] = [
     code: "R20",
     title: "A truncation of the log leaves the truncated entries' records in memory",
     file: "runtime/loop/entry-buffer.ts",
-    from: "    this.#records.length = kept;\n    this.#endOffsets.length = kept;\n    for (const record of records) this.append(record);",
+    from: "    this.#views.length = kept;\n    this.#homes.length = kept;\n    this.#starts.length = kept;\n    this.#endOffsets.length = kept;\n    for (const record of records) this.append(record);",
     to: "    for (const record of records) {\n      if (recordIndex(record) >= this.end) this.append(record);\n    }\n    void kept;",
   },
   {

@@ -89,13 +89,26 @@ export interface DecodedRecord extends RecordHeader {
 
 /** Encodes one entry. Copies the payload. */
 export function encodeRecord(index: LogIndex, term: Term, kind: EntryKind, payload: Uint8Array): Uint8Array {
+  const bytes = allocateBytes(RECORD_HEADER_BYTES + payload.length);
+  encodeRecordInto(bytes, index, term, kind, payload);
+  return bytes;
+}
+
+/** Encodes one entry into `bytes`, which must have the record's length. */
+export function encodeRecordInto(
+  bytes: Uint8Array,
+  index: LogIndex,
+  term: Term,
+  kind: EntryKind,
+  payload: Uint8Array,
+): void {
   assert(isPosition(index) && isPosition(term), "a record's index and term are safe integers from 1");
   assert(
     payload.length <= RECORD_PAYLOAD_BYTES_MAX,
     "a record's payload is at most RECORD_PAYLOAD_BYTES_MAX bytes",
   );
-  const length = RECORD_HEADER_BYTES + payload.length;
-  const bytes = allocateBytes(length);
+  const { length } = bytes;
+  assert(length === RECORD_HEADER_BYTES + payload.length, "a record is a header and a payload");
   writeUint32(bytes, 0, length);
   writeUint64(bytes, INDEX_AT, index);
   writeUint64(bytes, TERM_AT, term);
@@ -103,7 +116,6 @@ export function encodeRecord(index: LogIndex, term: Term, kind: EntryKind, paylo
   writeUint32(bytes, KIND_AT, kind);
   bytes.set(payload, RECORD_HEADER_BYTES);
   writeUint32(bytes, CHECKSUM_AT, checksumOf(bytes, 0, length));
-  return bytes;
 }
 
 /** The length in bytes of the record at `offset`. Checks nothing. */

@@ -13,7 +13,7 @@
 import type { LogFields } from "../../log-event.ts";
 import { decodeMembership, encodeMembership, type Membership } from "../../codec/config.ts";
 import { isRuntimeMessage, type RuntimeMessage } from "../../codec/frame-runtime-message.ts";
-import { decodeRecord, encodeRecord, EntryKind } from "../../codec/record.ts";
+import { decodeRecord, EntryKind } from "../../codec/record.ts";
 import type { Actions, AppendAction, AddressedMessage, ReadAction } from "../../core/action.ts";
 import { assert } from "../../core/assert.ts";
 import { sameConfig, type ClusterConfig } from "../../core/config.ts";
@@ -196,9 +196,10 @@ export class Driver {
     return this.#feedCore(() => {
       const position = this.#core.proposeCommand(this.#environment.now());
       if (position !== null) {
-        const { index, term } = position;
+        const { buffer } = this.#logRecords;
+        assert(position.index === buffer.end, "a proposal is the entry after the last one");
         // The entry is encoded here and nowhere else. Every disk and every socket gets these bytes.
-        this.#logRecords.buffer.append(encodeRecord(index, term, kind, payload));
+        buffer.encode(position.term, kind, payload);
       }
       return position;
     });
@@ -209,7 +210,8 @@ export class Driver {
     return this.#feedCore(() => {
       const { voters } = membership.config;
       const { index, term } = this.#core.createCluster(voters, this.#environment.now());
-      this.#logRecords.buffer.append(encodeRecord(index, term, EntryKind.config, payload));
+      assert(index === this.#logRecords.buffer.end, "a new cluster's log is empty");
+      this.#logRecords.buffer.encode(term, EntryKind.config, payload);
       this.#memberships.add({ index, membership });
       return { index, term };
     });
@@ -454,13 +456,13 @@ export class Driver {
       assert(term === this.#core.term, "a node appends entries of its own term only");
       const at = log.configAt(index);
       if (at.index !== index) {
-        buffer.append(encodeRecord(index, term, EntryKind.blank, NO_PAYLOAD));
+        buffer.encode(term, EntryKind.blank, NO_PAYLOAD);
         continue;
       }
       const current = this.#memberships.current?.membership;
       assert(current !== undefined, "only a member changes the membership");
       const membership = membershipOf(at.config, current, target);
-      buffer.append(encodeRecord(index, term, EntryKind.config, encodeMembership(membership)));
+      buffer.encode(term, EntryKind.config, encodeMembership(membership));
       this.#memberships.add({ index, membership });
     }
   }

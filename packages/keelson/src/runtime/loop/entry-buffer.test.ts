@@ -83,6 +83,35 @@ describe("EntryBuffer", () => {
     }
   });
 
+  it("returns the same bytes for older records as for the newest, also after truncations (R20)", () => {
+    const buffer = new EntryBuffer(10_000_000, 1);
+    const log: Uint8Array[] = [];
+    const add = (term: number, count: number): void => {
+      for (let at = 0; at < count; at++) {
+        const index = log.length + 1;
+        // Some have memory of their own.
+        const payload = new Uint8Array(index % 500 === 0 ? 40_000 : index % 70).fill(index);
+        log.push(encodeRecord(index, term, EntryKind.command, payload));
+        if (index % 2 === 0) buffer.encode(term, EntryKind.command, payload);
+        else buffer.append(log.at(-1) ?? payload);
+      }
+    };
+    const check = (): void => {
+      expect(buffer.slice(buffer.first, buffer.end)).toEqual(log.slice(buffer.first - 1));
+      for (const index of [buffer.first, buffer.first + 700, buffer.end - 2])
+        expect(buffer.slice(index, index + 1)).toEqual([log[index - 1]]);
+    };
+    add(1, 3000);
+    check();
+    buffer.replaceFrom(1000, []);
+    log.length = 999;
+    add(2, 2500);
+    check();
+    buffer.markSubmitted(buffer.end);
+    buffer.discardThrough(1500, buffer.end);
+    check();
+  });
+
   it("frees the memory of dropped records", () => {
     const buffer = new EntryBuffer(3000, 1);
     for (let index = 1; index <= 5000; index++) {

@@ -25,7 +25,10 @@ const CHUNKS_MIN = 32;
  */
 const SHARERS_MIN = 4;
 
-/** The memory of a record besides its bytes: the view of them, and the places in the buffer's lists. */
+/**
+ * The memory of a record besides its bytes: the places in the buffer's lists, and the view of the bytes. The
+ * older records of a large buffer have no view, and take less than this.
+ */
 export const RECORD_OVERHEAD_BYTES = 128;
 
 /** Memory that several records share. */
@@ -62,11 +65,23 @@ export class RecordMemory {
    * is large and has memory of its own already.
    */
   keep(index: LogIndex, record: Uint8Array): Uint8Array {
-    this.#count += 1;
     const { length } = record;
+    if (this.#isSeparate(length) && length === record.buffer.byteLength) {
+      this.#count += 1;
+      this.#separateBytes += length;
+      return record;
+    }
+    const kept = this.reserve(index, length);
+    kept.set(record);
+    return kept;
+  }
+
+  /** Memory for the record of this entry, which comes after all others. The caller fills it. */
+  reserve(index: LogIndex, length: number): Uint8Array {
+    this.#count += 1;
     if (this.#isSeparate(length)) {
       this.#separateBytes += length;
-      return length === record.buffer.byteLength ? record : new Uint8Array(record);
+      return new Uint8Array(length);
     }
     let chunk = this.#chunks.at(-1);
     if (chunk === undefined || chunk.filled + length > this.#chunkBytes) {
@@ -76,19 +91,22 @@ export class RecordMemory {
     const from = chunk.filled;
     chunk.filled += length;
     chunk.end = index + 1;
-    chunk.bytes.set(record, from);
-    return chunk.bytes.subarray(from, from + length);
+    return new Uint8Array(chunk.bytes.buffer, from, length);
   }
 
-  /** The oldest record is dropped; `first` is the index after it. */
-  dropOldest(record: Uint8Array, first: LogIndex): void {
-    this.#forget(record);
+  /** A record of this length is dropped. `dropOldest` or `truncate` says which ones were. */
+  forget(length: number): void {
+    this.#count -= 1;
+    if (this.#isSeparate(length)) this.#separateBytes -= length;
+  }
+
+  /** The oldest records are dropped, up to `first`. */
+  dropOldest(first: LogIndex): void {
     while (this.#chunks.length > 1 && (this.#chunks[0]?.end ?? first) <= first) this.#chunks.shift();
   }
 
-  /** These records, the newest ones, are dropped; `end` is the index of the first of them. */
-  truncate(records: Iterable<Uint8Array>, end: LogIndex): void {
-    for (const record of records) this.#forget(record);
+  /** The newest records are dropped, from `end` on. */
+  truncate(end: LogIndex): void {
     for (const chunk of this.#chunks) chunk.end = Math.min(chunk.end, end);
   }
 
@@ -97,11 +115,6 @@ export class RecordMemory {
     this.#chunks = [];
     this.#separateBytes = 0;
     this.#count = 0;
-  }
-
-  #forget({ length }: Uint8Array): void {
-    this.#count -= 1;
-    if (this.#isSeparate(length)) this.#separateBytes -= length;
   }
 
   #isSeparate(length: number): boolean {
