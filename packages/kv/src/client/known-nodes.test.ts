@@ -5,6 +5,7 @@ import { describe, expect, it, onTestFinished } from "vitest";
 import { backup } from "../cli/backup.ts";
 import { listen } from "../shared/listen.ts";
 import { ANY_PORT } from "../test/serving.ts";
+import { BinaryStub } from "../test/stub-node.ts";
 import { temporaryDirectory } from "../test/temporary.ts";
 import { AdminClient } from "./admin-client.ts";
 import { KvClientError } from "./client-error.ts";
@@ -60,6 +61,42 @@ describe("a token", () => {
     expect(node.requests.map(({ headers }) => headers.authorization)).toEqual(
       Array<string>(5).fill(`Bearer ${TOKEN}`),
     );
+  });
+
+  it("goes in the hello to nodes that the client was told about only, in the binary protocol", async () => {
+    const stranger = await BinaryStub.listen();
+    const tokens: (string | null)[] = [];
+    const node = await BinaryStub.listen({
+      onCalls: (connection, calls) => {
+        tokens.push(connection.token);
+        const error = { status: 307, code: "NOT_LEADER", message: "n2 leads", outcome: "not-done" } as const;
+        const leader = `http://${stranger.address}`;
+        for (const { id } of calls)
+          connection.writer.error(id, { ...error, leader, version: null, retryAfterMs: 0 });
+        connection.send();
+      },
+    });
+    const client = new KvClient({ nodes: [node.address], token: TOKEN, sessions: false });
+    expect(await codeOf(client.put("a", "1"))).toEqual([REDIRECT_REFUSED, "not-done"]);
+    expect(await codeOf(client.get("a"))).toEqual([REDIRECT_REFUSED, "not-done"]);
+    expect([tokens, stranger.connections]).toEqual([[TOKEN, TOKEN], []]);
+    const open = new KvClient({ nodes: [node.address], sessions: false, timeoutMs: 300 });
+    await codeOf(open.get("a"));
+    expect(stranger.connections.map(({ token }) => token)).toEqual([null]);
+  });
+
+  it("that is refused ends the calls with UNAUTHORIZED at once", async () => {
+    const node = await BinaryStub.listen({
+      onHello: ({ writer, socket }) => {
+        writer.opening();
+        writer.goodbye({ code: "UNAUTHORIZED", message: "the token is wrong", framesTaken: 0 });
+        socket.end(writer.take());
+      },
+    });
+    const client = new KvClient({ nodes: [node.address], token: TOKEN });
+    expect(await codeOf(client.get("a"))).toEqual(["UNAUTHORIZED", "not-done"]);
+    expect(await codeOf(client.put("a", "1"))).toEqual(["UNAUTHORIZED", "not-done"]);
+    expect(node.connections).toHaveLength(2);
   });
 
   it("follows to a node that the client was told about; without one, a client follows anywhere", async () => {

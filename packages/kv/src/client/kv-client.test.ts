@@ -53,6 +53,7 @@ describe.each(PROTOCOLS)("the client over %s", (protocol) => {
     expect([...((await client.get(key, { consistency: "stale" }))?.value ?? [])]).toEqual([1, 2]);
     expect(await client.delete(key)).toEqual({ index: 2, existed: true });
     expect(await client.get(key)).toBeNull();
+    expect([...client.protocols()]).toEqual([[address, protocol]]);
   });
 
   it("sends the conditions of writes, and rejects with CONDITION_FAILED if they don't hold", async () => {
