@@ -365,7 +365,7 @@ describe.each(PROTOCOLS)("the client's session over %s", (protocol) => {
         else call.cut();
       },
     );
-    const client = clientOver(protocol, { nodes: [address], timeoutMs: 200 });
+    const client = clientOver(protocol, { nodes: [address], timeoutMs: 500 });
     const error = await errorOf(client.put("a", "1"));
     expect([error.code, error.outcome]).toEqual(["CONNECTION_LOST", "not-done"]);
     works = true;
