@@ -1,7 +1,7 @@
 /**
- * What a call of `KvClient` costs, over HTTP and in the binary protocol, in the same run and alternating: calls
- * per second, and the CPU time of the client's process alone for each call. The server is one real node in a
- * process of its own, with its log on disk; with one node, it is the protocols that differ most.
+ * What a call of `KvClient` costs, over HTTP and in the binary protocol, in the same run and alternating:
+ * calls per second, and the CPU time of the client's process alone for each call. The server is one real node
+ * in a process of its own, with its log on disk; with one node, it is the protocols that differ most.
  *
  * `npm run bench:client -- [--callers 64,1000] [--seconds 3] [--bytes 256] [--rounds 3] [--data DIR]`
  */

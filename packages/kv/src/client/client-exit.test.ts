@@ -6,7 +6,9 @@ import { stubNode } from "../test/stub-node.ts";
 const FLAGS = ["--conditions=source", "--input-type=module"];
 const MODULE = new URL("kv-client.ts", import.meta.url).href;
 
-/** Runs a program that makes a client as `client`, and resolves with what it prints. It must exit by itself. */
+/**
+ * Runs a program that makes a client as `client`, and resolves with what it prints. It must exit by itself.
+ */
 async function run(nodes: readonly string[], body: string): Promise<string> {
   const program =
     `import { KvClient } from ${JSON.stringify(MODULE)};` +
