@@ -1,5 +1,5 @@
 /** Tokens, their roles, and the file that lists them by their hashes. */
-import { createHash, randomBytes, timingSafeEqual } from "node:crypto";
+import { hash, randomBytes, timingSafeEqual } from "node:crypto";
 import { StartError } from "../shared/errors.ts";
 import { ROLES, type Role } from "./rights.ts";
 
@@ -47,7 +47,7 @@ export class Tokens {
  * only tokens that can't be guessed, such as `newToken` makes.
  */
 export function digestOf(token: string): Buffer {
-  return createHash("sha256").update(token).digest();
+  return hash("sha256", token, "buffer");
 }
 
 /** A new random token. */
