@@ -15,6 +15,7 @@ import { MEMORY_BUGS } from "./memory-bugs.ts";
 import { PEER_BUGS } from "./peer-bugs.ts";
 import { QUESTION_BUGS } from "./question-bugs.ts";
 import { REST_BUGS } from "./rest-bugs.ts";
+import { RESUMPTION_BUGS } from "./resumption-bugs.ts";
 import { RUNTIME_BUGS } from "./runtime-bugs.ts";
 import { SEAM_BUGS } from "./seam-bugs.ts";
 import { SNAPSHOT_BUGS } from "./snapshot-bugs.ts";
@@ -43,6 +44,7 @@ export const BUGS: readonly Bug[] = [
   ...INSTALLATION_BUGS,
   ...INTERRUPTION_BUGS,
   ...TIME_BUGS,
+  ...RESUMPTION_BUGS,
 ].sort((a, b) => a.code.localeCompare(b.code, "en", { numeric: true }));
 
 /** A bug as the patch that the module loader applies. */

@@ -49,11 +49,13 @@ export type { Consistency, ReadOptions, Staleness } from "./reads/index.ts";
 export type { MembershipChange } from "./members/index.ts";
 export {
   countSessions,
+  ResumableSession,
   Session,
   SESSION_LIMITS,
   type OpenedSession,
   type OpenSessionOptions,
   type SessionLimits,
+  type SessionState,
 } from "./sessions/index.ts";
 export type { SessionCommandId } from "../codec/session-entry.ts";
 

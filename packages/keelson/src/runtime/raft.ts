@@ -8,7 +8,16 @@ import { asPromise, type RaftMetrics, type SnapshotMetrics, type RaftOptions } f
 import { openNode, type ComposedNode } from "./lifecycle/index.ts";
 import type { MembershipChange } from "./members/index.ts";
 import type { ReadOptions, Staleness } from "./reads/index.ts";
-import { openSession, type OpenedSession, type OpenSessionOptions, type Session } from "./sessions/index.ts";
+import {
+  openResumableSession,
+  openSession,
+  resumeSession,
+  type OpenedSession,
+  type OpenSessionOptions,
+  type ResumableSession,
+  type Session,
+  type SessionState,
+} from "./sessions/index.ts";
 import type { CommittedCommand, RaftChange } from "./streams/index.ts";
 import type { WriteOptions } from "./writes/index.ts";
 
@@ -160,6 +169,29 @@ export class Raft<Command, Result> implements AsyncDisposable {
    */
   openSession(options: OpenSessionOptions = {}): Promise<Session<Command, Result>> {
     return openSession(this.#node.sessionHost, options);
+  }
+
+  /**
+   * Opens a session that `resumeSession` can continue after a restart of the program, and at other nodes.
+   *
+   * @throws InvalidOptionError the state machine lacks what sessions need; the errors of `write`
+   */
+  openResumableSession(options: OpenSessionOptions = {}): Promise<ResumableSession<Command, Result>> {
+    return openResumableSession(this.#node.sessionHost, options);
+  }
+
+  /**
+   * Continues a session from the state that was kept of it (`ResumableSession.state`), on any node. It must
+   * not be used by another program at the same time. Asks the cluster, as a linearizable read, whether the
+   * session is still open; that doesn't count as a use.
+   *
+   * @throws SessionExpiredError the session has ended. Outcome `unknown` if the state has pending numbers:
+   *   their commands may have taken effect, and the cluster doesn't know any more; InvalidOptionError the
+   *   state isn't valid or older than the session, or the state machine lacks what sessions need; the errors
+   *   of `read`
+   */
+  resumeSession(state: SessionState, options: CallOptions = {}): Promise<ResumableSession<Command, Result>> {
+    return asPromise(() => resumeSession(this.#node.sessionHost, state, options));
   }
 
   /**

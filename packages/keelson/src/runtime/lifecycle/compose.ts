@@ -8,7 +8,7 @@ import type { RuntimeMessage } from "../../codec/frame-runtime-message.ts";
 import { EntryKind } from "../../codec/record.ts";
 import { encodeSessionTime } from "../../codec/session-entry.ts";
 import type { NodeId } from "../../core/position.ts";
-import { NotLeaderError, RemovedError, type LeaderHint } from "../../errors.ts";
+import { InvalidOptionError, NotLeaderError, RemovedError, type LeaderHint } from "../../errors.ts";
 import type { Transport, TransportHost } from "../../transport/transport.ts";
 import { CallRegistry, NO_CLUSTER } from "../calls/index.ts";
 import {
@@ -33,7 +33,7 @@ import {
   RemovalWatch,
 } from "../members/index.ts";
 import { ReadHandler, ReadIndexQueue } from "../reads/index.ts";
-import { LogClock, SessionApplier, type SessionHost } from "../sessions/index.ts";
+import { LogClock, SessionApplier, type ResumeHost } from "../sessions/index.ts";
 import { NoSnapshots, SnapshotManager, type SnapshotService } from "../snapshots/index.ts";
 import { ChangeStream, CommittedStream } from "../streams/index.ts";
 import {
@@ -68,7 +68,7 @@ export interface ComposedNode<Command, Result> {
   readonly formation: ClusterFormation | null;
   readonly driver: Driver;
   readonly proposer: Proposer<Command, Result>;
-  readonly sessionHost: SessionHost<Command, Result>;
+  readonly sessionHost: ResumeHost<Command, Result>;
   readonly reads: ReadHandler;
   readonly membershipChanges: MembershipChanges;
   readonly transfers: LeadershipTransfers;
@@ -128,8 +128,8 @@ export function composeNode<Command, Result>(
   const streams = streamsOf(base, loop);
   const removal = new RemovalWatch(base);
   const members = membersOf(base, loop, removal, noLeaderError);
-  const writes = writesOf(base, loop, members, removal);
   const reads = readsOf(base, loop, removal, noLeaderError);
+  const writes = writesOf(base, loop, members, removal, reads);
   const snapshots = snapshotsOf(base, loop, bootstrap, ({ index }) => {
     writes.pendingProposals.settleInstalled(index);
     reads.reads.runReady();
@@ -387,7 +387,7 @@ interface Writes<Command, Result> {
   readonly pendingProposals: PendingProposals<Result>;
   readonly proposer: Proposer<Command, Result>;
   readonly forwardedCalls: ForwardedCallServer<Command, Result>;
-  readonly sessionHost: SessionHost<Command, Result>;
+  readonly sessionHost: ResumeHost<Command, Result>;
 }
 
 function writesOf<Command, Result>(
@@ -395,6 +395,7 @@ function writesOf<Command, Result>(
   { driver, sessions, results, logClock }: Loop<Command, Result>,
   { directory, forwarder, membershipChanges, transfers }: Members,
   removal: RemovalWatch,
+  { reads }: Reads,
 ): Writes<Command, Result> {
   const { core, environment, calls, send, status, retryDelays, settings } = base;
   const { limits, timings } = settings;
@@ -418,8 +419,13 @@ function writesOf<Command, Result>(
     ...{ core, environment, proposer, results, send, changes: membershipChanges, transfers },
     progressMs: timings.electionTimeoutMaxMs,
   });
-  const sessionHost: SessionHost<Command, Result> = {
+  const sessionHost: ResumeHost<Command, Result> = {
     proposals: proposer,
+    progressOf: async (id, options) => {
+      const { missingSupport } = sessions;
+      if (missingSupport !== null) throw new InvalidOptionError(missingSupport);
+      return reads.read(() => sessions.table.progressOf(id), options);
+    },
     now: () => environment.now(),
     timeoutMs: timings.callTimeoutMs,
     retryDelay: (signal) => retryDelays.wait(timings.heartbeatMs, signal),

@@ -15,8 +15,16 @@ export {
   SESSION_OVERHEAD_BYTES,
   SessionTable,
   type SessionLimits,
+  type SessionProgress,
   type SessionTableView,
 } from "./session-table.ts";
+export {
+  openResumableSession,
+  ResumableSession,
+  resumeSession,
+  type ResumeHost,
+  type SessionState,
+} from "./resumable-session.ts";
 export {
   openSession,
   Session,

@@ -199,6 +199,28 @@ describe("log time", () => {
   });
 });
 
+describe("the progress of a session", () => {
+  it("is the highest number that the table knows of, also where it kept no answer", () => {
+    const { table } = new Bench();
+    table.open(1, NOON, 60 * SECOND);
+    expect(table.progressOf(1)).toEqual({ ttlMs: 60 * SECOND, nextSequence: 1 });
+    table.beginCommand(2, NOON, { id: 1, sequence: 7, lowestUnanswered: 3 });
+    table.recordAnswer(1, 7, { index: 2, type: "done", bytes: new Uint8Array(0) });
+    expect(table.progressOf(1)?.nextSequence).toBe(8);
+    // Refused, and it tells the table that the client has all answers below 900.
+    table.beginCommand(3, NOON, { id: 1, sequence: 5_000, lowestUnanswered: 900 });
+    expect(table.progressOf(1)?.nextSequence).toBe(900);
+  });
+
+  it("is null once the session has ended, also if it is still in the table", () => {
+    const { table } = new Bench({ expiryRecordsMax: 1 });
+    for (const id of [1, 2, 3]) table.open(id, NOON, SECOND);
+    table.passTime(NOON + 2 * SECOND);
+    expect(table.size).toBe(2);
+    expect([1, 2, 3, 4].map((id) => table.progressOf(id))).toEqual([null, null, null, null]);
+  });
+});
+
 describe("the table's limits", () => {
   it("end the least recently used session when there are too many", () => {
     const bench = new Bench({ sessionsMax: 2 });

@@ -100,6 +100,13 @@ export type CommandVerdict =
   /** The sequence number is `windowMax` or more above the lowest unanswered one. */
   | { readonly type: "window-exceeded"; readonly windowMax: number };
 
+/** What the table knows of an open session, for a client that continues it. */
+export interface SessionProgress {
+  readonly ttlMs: number;
+  /** No command with this number or a higher one has been applied in the session. */
+  readonly nextSequence: number;
+}
+
 /** One open session. */
 interface Session {
   /** The index of the entry that opened it. */
@@ -261,6 +268,15 @@ export class SessionTable {
   /** Records that changed since `takeChanges` or `discardChanges`. */
   get changes(): number {
     return this.#changedRecords.size;
+  }
+
+  /** What is known of a session; null: it has ended, or never existed. */
+  progressOf(id: LogIndex): SessionProgress | null {
+    const session = this.#sessions.get(id);
+    // One that has expired may be in the table a little longer: see `#advanceTime`.
+    if (session === undefined || this.#isExpired(session)) return null;
+    const highest = Math.max(session.lowestUnanswered - 1, ...session.answers.keys());
+    return { ttlMs: session.ttlMs, nextSequence: highest + 1 };
   }
 
   /** Applies an entry that opens a session. Its index is the session's id. */

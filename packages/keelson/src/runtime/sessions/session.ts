@@ -182,16 +182,17 @@ const RETRYABLE_CODES = new Set<ErrorCode>(["NOT_LEADER", "TRANSFERRING", "COMMA
 
 /**
  * Repeats an attempt until its outcome is known, it fails in a way that no retry can change, or
- * the time limit is over.
+ * the time limit is over. `mayHaveBefore`: attempts before this call may have taken effect.
  */
-async function retryUntilKnown<T, Command, Result>(
+export async function retryUntilKnown<T, Command, Result>(
   host: SessionHost<Command, Result>,
   { signal, timeoutMs = host.timeoutMs }: CallOptions,
   attempt: (options: CallOptions) => Promise<T>,
+  mayHaveBefore = false,
 ): Promise<T> {
   const deadline = host.now() + timeoutMs;
   // True once an attempt has ended with an unknown outcome. From then on "not done" can't be said any more.
-  let mayHaveTakenEffect = false;
+  let mayHaveTakenEffect = mayHaveBefore;
   for (;;) {
     try {
       const call = { timeoutMs: Math.max(0, deadline - host.now()) };
@@ -233,7 +234,7 @@ function isRetryable(error: RaftError, mayHaveTakenEffect: boolean): boolean {
  * says "unknown" (Z6). This client is the only one that uses the command's number, and knows: if no earlier
  * attempt may have taken effect, none has.
  */
-function withOutcomeOfAllAttempts(error: RaftError, mayHaveTakenEffect: boolean): RaftError {
+export function withOutcomeOfAllAttempts(error: RaftError, mayHaveTakenEffect: boolean): RaftError {
   if (!mayHaveTakenEffect && error instanceof SessionExpiredError) {
     return new SessionExpiredError(error.session, "not-done", { cause: error });
   }

@@ -23,6 +23,7 @@ import {
   type SessionClients,
 } from "./client-calls.ts";
 import { LibrarySessions } from "./library-sessions.ts";
+import { ResumedSessions } from "./resumed-sessions.ts";
 import { OpenCalls } from "./open-calls.ts";
 import { SimSessions } from "./sim-sessions.ts";
 import { StaleReads } from "./stale-reads.ts";
@@ -84,7 +85,8 @@ export class SimClients implements CallMaker {
     const sessionChance = new Chance(seed ^ 0x5e55);
     if (sessions === null) this.#sessions = null;
     else {
-      const Sessions = usage.librarySessions ? LibrarySessions : SimSessions;
+      const ofLibrary = usage.resumesSessions ? ResumedSessions : LibrarySessions;
+      const Sessions = usage.librarySessions ? ofLibrary : SimSessions;
       this.#sessions = new Sessions(parts, this, sessionChance, sessions.ttlMs);
     }
   }

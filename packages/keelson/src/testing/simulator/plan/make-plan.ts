@@ -24,6 +24,7 @@ import {
   sessionLimitsOf,
   withClockJumps,
   withLogTime,
+  withResumedSessions,
   withSessions,
   withSnapshots,
   withVariedUsage,
@@ -56,11 +57,15 @@ export function planOf(seed: number, isSteered = true): Plan {
   const rests = plan.restsBeforeWriting || new Chance(seed ^ 0x9e57).happens(0.5);
   const sessionLimits = sessionLimitsOf(plan, new Chance(seed ^ SESSION_LIMITS_CONSTANT));
   const used = { ...plan, window, sessionLimits, restsBeforeWriting: rests };
-  return withLogTime(used, new Chance(seed ^ LOG_TIME_CONSTANT));
+  const timed = withLogTime(used, new Chance(seed ^ LOG_TIME_CONSTANT));
+  return withResumedSessions(timed, new Chance(seed ^ RESUMED_CONSTANT));
 }
 
 /** The constant was chosen so that no seed that was kept before got small limits. */
 const SESSION_LIMITS_CONSTANT = 0x5e_81e6;
+
+/** The constant was chosen so that no seed that was kept before got them: they change the run. */
+const RESUMED_CONSTANT = 0x4e_0000;
 
 /** The constant was chosen so that no seed that was kept before got log time, which changes the run. */
 const LOG_TIME_CONSTANT = 0x71_0049;

@@ -162,6 +162,8 @@ export interface Usage {
    * Clients with sessions use the library's `Session`. Otherwise they number and repeat commands themselves.
    */
   readonly librarySessions: boolean;
+  /** These clients continue their sessions after a restart (`ResumableSession`), and never close them. */
+  readonly resumesSessions: boolean;
   /** The probability that a session is closed after an answer. */
   readonly closeShare: number;
 }
@@ -174,6 +176,7 @@ export const PLAIN_USAGE: Usage = {
   queryMs: 0,
   listeners: null,
   librarySessions: false,
+  resumesSessions: false,
   closeShare: 0,
 };
 

@@ -92,6 +92,13 @@ export function withLogTime(plan: Plan, chance: Chance): Plan {
   return { ...plan, logTimeStepMs: chance.pick([10, 10, 50, 200, 5_000]) };
 }
 
+/** In half of the runs with the library's sessions, clients continue theirs after a restart. */
+export function withResumedSessions(plan: Plan, chance: Chance): Plan {
+  const { usage, sessions } = plan;
+  if (sessions === null || !usage.librarySessions || !chance.happens(0.5)) return plan;
+  return { ...plan, usage: { ...usage, resumesSessions: true } };
+}
+
 /** A fifth of the runs use the nodes in other ways than the plain one. */
 export function withVariedUsage(plan: Plan, chance: Chance): Plan {
   if (!chance.happens(0.2)) return plan;
@@ -104,6 +111,7 @@ export function withVariedUsage(plan: Plan, chance: Chance): Plan {
       ? { changesMax: 4, pauseMs: chance.pick([50, 400]), leaveAfter: chance.pick([2, 10]) }
       : null,
     librarySessions: chance.happens(0.5),
+    resumesSessions: false,
     closeShare: chance.pick([0, 0.1]),
   };
   const sessions =
