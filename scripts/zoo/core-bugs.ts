@@ -245,8 +245,8 @@ export const CORE_BUGS: readonly Bug[] = [
     title:
       "An acknowledgement of several messages frees none of their places in the window, until the window stays full",
     file: "core/progress.ts",
-    from: "if (message.last > this.#match) break;\n      this.#inFlightBytes",
-    to: "if (message.last !== this.#match) break;\n      this.#inFlightBytes",
+    from: "if (oldest.last > this.#match) break;\n      this.#inFlightBytes",
+    to: "if (oldest.last !== this.#match) break;\n      this.#inFlightBytes",
   },
   {
     code: "R14c",

@@ -55,8 +55,8 @@ export const DUTY_BUGS: readonly Bug[] = [
     code: "Q21d",
     title: "The last message under way is taken off the window with the next acknowledgement",
     file: "core/progress.ts",
-    from: "if (message.last > this.#match) break;",
-    to: "if (message.last >= this.#match) break;",
+    from: "if (oldest.last > this.#match) break;",
+    to: "if (oldest.last >= this.#match) break;",
   },
   {
     code: "Q21f",

@@ -42,7 +42,7 @@ export function takesCommands(state: NodeState): boolean {
 
 /** Appends `count` entries of this leader's term. They leave with the next actions. */
 export function appendOwn(state: NodeState, count: number): LogPosition {
-  const from = state.log.last.index + 1;
+  const from = state.log.lastIndex + 1;
   state.log.extend(state.term, count);
   state.pendingActions.append(from, from + count);
   return state.log.last;

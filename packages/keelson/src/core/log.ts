@@ -100,6 +100,11 @@ export class Log implements LogView {
     return run === undefined ? this.#base : { term: run.term, index: this.#lastIndex };
   }
 
+  /** The index of `last`, for what runs with each message: it costs no object. */
+  get lastIndex(): LogIndex {
+    return this.#lastIndex;
+  }
+
   /** The configuration in force: the last one in the log, committed or not (§6). */
   get config(): ConfigAt {
     return this.#configs.at(-1) ?? { index: this.#base.index, config: this.#baseConfig };
@@ -137,9 +142,12 @@ export class Log implements LogView {
     const prev = { term: prevTerm, index: prevIndex };
     if (lastIndex === prevIndex) return { prev, lastIndex, terms: [], configs: [] };
     const first = this.#runAt(prevIndex + 1);
-    const terms = this.#terms
-      .slice(first, this.#runAt(lastIndex) + 1)
-      .map((run, at) => (at === 0 ? { index: prevIndex + 1, term: run.term } : run));
+    const terms = [{ index: prevIndex + 1, term: this.#terms[first]?.term ?? prevTerm }];
+    for (let at = first + 1; at < this.#terms.length; at++) {
+      const run = this.#terms[at];
+      if (run === undefined || run.index > lastIndex) break;
+      terms.push(run);
+    }
     const last = this.#configs.at(-1);
     const configs =
       last === undefined || last.index <= prevIndex
@@ -182,11 +190,11 @@ export class Log implements LogView {
   /** Appends the entries of a range from `from` on, which must follow this log's last entry. */
   extendFrom(range: EntryRange, from: LogIndex): void {
     assert(from === this.#lastIndex + 1, "entries are appended without a gap");
-    for (const [at, run] of range.terms.entries()) {
+    range.terms.forEach((run, at) => {
       const end = range.terms[at + 1]?.index ?? range.lastIndex + 1;
       const begin = Math.max(run.index, from);
       if (begin < end) this.extend(run.term, end - begin);
-    }
+    });
     for (const config of range.configs) if (config.index >= from) this.#configs.push(config);
     assert(this.#lastIndex === range.lastIndex, "a range's runs cover all of its entries");
   }
@@ -258,14 +266,16 @@ function checkRuns(prev: LogPosition, terms: readonly TermRun[], lastIndex: LogI
     "entries end where they begin, or later",
   );
   assert(terms.length > 0 === lastIndex > prev.index, "each entry belongs to a run of a term");
-  let before = { index: prev.index, term: prev.term };
-  for (const [at, run] of terms.entries()) {
+  let { index, term } = prev;
+  let isFirst = true;
+  for (const run of terms) {
     assert(Number.isSafeInteger(run.term) && run.term > 0, "an entry's term is a positive safe integer");
-    assert(at === 0 ? run.term >= before.term : run.term > before.term, "terms never fall along a log");
-    assert(at === 0 ? run.index === before.index + 1 : run.index > before.index, "runs follow each other");
-    before = run;
+    assert(isFirst ? run.term >= term : run.term > term, "terms never fall along a log");
+    assert(isFirst ? run.index === index + 1 : run.index > index, "runs follow each other");
+    ({ index, term } = run);
+    isFirst = false;
   }
-  assert(before.index <= lastIndex, "no run begins past the end");
+  assert(index <= lastIndex, "no run begins past the end");
 }
 
 function checkConfigs(prevIndex: LogIndex, configs: readonly ConfigAt[], lastIndex: LogIndex): void {

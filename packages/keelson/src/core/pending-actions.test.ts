@@ -331,4 +331,37 @@ describe("a batch of actions", () => {
     actions.send("x", vote);
     expect(image.messages).toHaveLength(1);
   });
+
+  it("doesn't change when more is collected", () => {
+    const actions = new PendingActions();
+    const collect = (): void => {
+      actions.append(1, 2);
+      actions.append(2, 3);
+      actions.send("b", heartbeat);
+      actions.sendAfterPersist("c", vote);
+      actions.read(1, 2);
+      actions.sendSnapshot("c");
+    };
+    const empty = actions.take(null);
+    collect();
+    const full = actions.take(null);
+    const before = structuredClone([...full]);
+    collect();
+    expect([...empty]).toEqual([{ type: "set-timer", deadline: null }]);
+    expect(empty.needsPersist).toBe(false);
+    expect([...full]).toEqual(before);
+  });
+
+  it("leaves a captured image as it is when more is collected, by the original or a revived copy", () => {
+    const actions = new PendingActions();
+    actions.append(1, 2);
+    const image = actions.capture();
+    const revived = new PendingActions();
+    revived.restore(image);
+    actions.append(2, 9);
+    expect(image.append).toEqual({ truncateFrom: null, from: 1, to: 2 });
+    revived.append(2, 4);
+    expect(image.append).toEqual({ truncateFrom: null, from: 1, to: 2 });
+    expect(actions.capture().append).toEqual({ truncateFrom: null, from: 1, to: 9 });
+  });
 });

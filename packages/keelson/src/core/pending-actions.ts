@@ -16,12 +16,16 @@ export interface PendingActionsImage {
   readonly installSnapshot: InstallSnapshot | null;
 }
 
+/** An `AppendAction` that is still being collected. */
+type PendingAppend = { -readonly [Field in keyof AppendAction]: AppendAction[Field] };
+
 /** Collects actions until the caller takes them, and merges appends, saved terms and commit indexes. */
 export class PendingActions {
   /** The number of the batch that is being collected. Raised by `take`. */
   #persistId = 1;
   #hardState: HardState | null = null;
-  #append: AppendAction | null = null;
+  /** Changed in place until it is taken: a thousand proposals are one object. */
+  #append: PendingAppend | null = null;
   #messages: AddressedMessage[] = [];
   #messagesAfterPersist: AddressedMessage[] = [];
   #commit: LogPosition | null = null;
@@ -32,7 +36,7 @@ export class PendingActions {
   restore(image: PendingActionsImage): void {
     this.#persistId = image.persistId;
     this.#hardState = image.hardState;
-    this.#append = image.append;
+    this.#append = image.append === null ? null : { ...image.append };
     this.#messages = [...image.messages];
     this.#messagesAfterPersist = [...image.messagesAfterPersist];
     this.#commit = image.commit;
@@ -45,7 +49,7 @@ export class PendingActions {
     return {
       persistId: this.#persistId,
       hardState: this.#hardState,
-      append: this.#append,
+      append: this.#append === null ? null : { ...this.#append },
       messages: [...this.#messages],
       messagesAfterPersist: [...this.#messagesAfterPersist],
       commit: this.#commit,
@@ -72,10 +76,11 @@ export class PendingActions {
 
   /** Entries `[from, to)` were appended to the log. */
   append(from: LogIndex, to: LogIndex): void {
-    this.#append =
-      this.#append === null
-        ? { truncateFrom: null, from, to }
-        : { truncateFrom: this.#append.truncateFrom, from: Math.min(this.#append.from, from), to };
+    if (this.#append === null) this.#append = { truncateFrom: null, from, to };
+    else {
+      this.#append.from = Math.min(this.#append.from, from);
+      this.#append.to = to;
+    }
   }
 
   /**
@@ -152,24 +157,35 @@ export class PendingActions {
       timer,
       hardState: this.#hardState,
       append: this.#append,
-      messages: this.#messages,
-      messagesAfterPersist: this.#messagesAfterPersist,
+      messages: handedOut(this.#messages),
+      messagesAfterPersist: handedOut(this.#messagesAfterPersist),
       commit: this.#commit,
-      reads: this.#reads,
-      snapshots: this.#snapshots.map((to) => ({ to })),
+      reads: handedOut(this.#reads),
+      snapshots: this.#snapshots.length === 0 ? NONE : this.#snapshots.map((to) => ({ to })),
       installSnapshot: this.#installSnapshot,
     });
     this.#persistId += 1;
     this.#hardState = null;
     this.#append = null;
-    this.#messages = [];
-    this.#messagesAfterPersist = [];
+    if (this.#messages.length > 0) this.#messages = [];
+    if (this.#messagesAfterPersist.length > 0) this.#messagesAfterPersist = [];
     this.#commit = null;
-    this.#reads = [];
-    this.#snapshots = [];
+    if (this.#reads.length > 0) this.#reads = [];
+    if (this.#snapshots.length > 0) this.#snapshots = [];
     this.#installSnapshot = null;
     return taken;
   }
+}
+
+/** The empty list of every batch, so that what a node has nothing of costs no memory. */
+const NONE: readonly never[] = [];
+
+/**
+ * What a batch gets of a list. An empty one stays with `PendingActions`, which would add to it under the
+ * caller's eyes.
+ */
+function handedOut<T>(list: readonly T[]): readonly T[] {
+  return list.length === 0 ? NONE : list;
 }
 
 type ActionFields = Omit<Actions, "needsPersist" | typeof Symbol.iterator>;

@@ -235,13 +235,11 @@ export class Progress {
     if (match > this.#match) this.#matchedInRound = round;
     this.#match = Math.max(this.#match, match);
     this.#next = Math.max(this.#next, this.#match + 1);
-    let freed = 0;
-    for (const message of this.#inFlight) {
-      if (message.last > this.#match) break;
-      this.#inFlightBytes -= message.bytes;
-      freed += 1;
+    for (let oldest = this.#inFlight[0]; oldest !== undefined; oldest = this.#inFlight[0]) {
+      if (oldest.last > this.#match) break;
+      this.#inFlightBytes -= oldest.bytes;
+      this.#inFlight.shift();
     }
-    if (freed > 0) this.#inFlight.splice(0, freed);
     if (this.#state === "probe" || (this.#state === "snapshot" && this.#match >= base)) {
       this.#become("replicate");
       this.#next = this.#match + 1;

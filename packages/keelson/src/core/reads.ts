@@ -46,6 +46,7 @@ export function onReadIndexReply(state: NodeState, message: ReadIndexReply): voi
  * wait: the leader's commit index may be too low to read at (§8).
  */
 export function startRoundForReads(state: NodeState, leader: Leader, now: number): void {
+  if (state.reads.pending.length === 0) return;
   if (!state.termStartCommitted) return;
   const waiting = state.reads.pending.filter((read) => read.confirm === undefined);
   if (waiting.length === 0) return;

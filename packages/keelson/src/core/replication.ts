@@ -58,7 +58,7 @@ export function quorumDeadline(state: NodeState, leader: Leader): number {
 export function sendAppends(state: NodeState, leader: Leader, now: number): void {
   for (const [to, progress] of leader.progress) {
     const { inflightMessagesMax, inflightBytesMax } = state.options;
-    while (progress.next <= state.log.last.index && progress.hasRoom(inflightMessagesMax, inflightBytesMax)) {
+    while (progress.next <= state.log.lastIndex && progress.hasRoom(inflightMessagesMax, inflightBytesMax)) {
       if (!sendNext(state, leader, to, progress, now)) break;
     }
     if (progress.heartbeatDue) sendHeartbeat(state, leader, to, progress);
@@ -104,7 +104,7 @@ function sendEntries(state: NodeState, leader: Leader, to: NodeId, entries: Entr
  */
 function endOfMessage(state: NodeState, from: LogIndex): LogIndex {
   const { messageEntriesMax, messageBytesMax, bytesBetween } = state.options;
-  const end = Math.min(state.log.last.index + 1, from + messageEntriesMax);
+  const end = Math.min(state.log.lastIndex + 1, from + messageEntriesMax);
   if (bytesBetween(from, end) <= messageBytesMax) return end;
   let fits = from + 1;
   let tooFar = end;
@@ -136,7 +136,7 @@ export function onAppendEntriesReply(state: NodeState, message: AppendEntriesRep
   progress.acknowledgedRound = Math.max(progress.acknowledgedRound, message.round);
   if (message.outcome.accepted) {
     const { match } = message.outcome;
-    assert(match <= state.log.last.index, "a follower acknowledges only what this leader has");
+    assert(match <= state.log.lastIndex, "a follower acknowledges only what this leader has");
     progress.recordAccepted(match, state.log.base.index, leader.heartbeatRound);
     advanceCommit(state);
   } else if (progress.isCurrentRefusal(message.outcome.refused)) {
@@ -212,7 +212,7 @@ function appendMissing(state: NodeState, entries: EntryRange): void {
   const from = firstDifference(state, entries);
   checkConfigsAgree(state, entries, from);
   if (from > entries.lastIndex) return;
-  if (from <= state.log.last.index) state.truncate(from);
+  if (from <= state.log.lastIndex) state.truncate(from);
   state.log.extendFrom(entries, from);
   state.pendingActions.append(from, entries.lastIndex + 1);
 }
@@ -220,7 +220,9 @@ function appendMissing(state: NodeState, entries: EntryRange): void {
 /** The first entry of the range that the log doesn't hold. Takes a step per term run, not per entry. */
 function firstDifference(state: NodeState, entries: EntryRange): LogIndex {
   const { base } = state.log;
-  for (const [at, run] of entries.terms.entries()) {
+  for (let at = 0; at < entries.terms.length; at++) {
+    const run = entries.terms[at];
+    if (run === undefined) break;
     const end = entries.terms[at + 1]?.index ?? entries.lastIndex + 1;
     // Entries up to the base are committed, so they are equal in both logs.
     let index = Math.max(run.index, base.index + 1);

@@ -238,7 +238,8 @@ export class NodeState {
   /** Whether this node is the only one with a vote, so that it wins every election. */
   get isSoleVoter(): boolean {
     const { voters, outgoingVoters } = this.config;
-    return voters.length > 0 && [...voters, ...outgoingVoters].every((id) => id === this.id);
+    const isThisNode = (id: NodeId): boolean => id === this.id;
+    return voters.length > 0 && voters.every(isThisNode) && outgoingVoters.every(isThisNode);
   }
 
   /**
