@@ -210,7 +210,7 @@ describe("a resumable session", () => {
     expect(session.state).toEqual({ id: session.id, nextSequence: 2, pending: [] });
   });
 
-  it("refuses numbers that aren't reserved, or are being written", async () => {
+  it("refuses numbers that aren't reserved, or are being written, and never says not-done of one that was sent (K4)", async () => {
     const { cluster, leader } = await clusterOf();
     const session = await cluster.finish(leader.raft.openResumableSession());
     expect(await cluster.failure(session.write(1, "x"))).toMatchObject({ code: "INVALID_OPTION" });
@@ -218,12 +218,17 @@ describe("a resumable session", () => {
     const writing = session.write(sequence, "x");
     expect(await cluster.failure(session.write(sequence, "x"))).toMatchObject({
       message: expect.stringContaining("is being written") as string,
+      outcome: "unknown",
     });
     expect(() => {
       session.release(sequence);
     }).toThrow("is being written");
     expect(await cluster.finish(writing)).toBe(1);
-    expect(await cluster.failure(session.write(sequence, "x"))).toMatchObject({ code: "INVALID_OPTION" });
+    // It took effect, so no error says "not done" of it.
+    expect(await cluster.failure(session.write(sequence, "x"))).toMatchObject({
+      code: "ANSWER_FORGOTTEN",
+      outcome: "unknown",
+    });
   });
 
   it("has room for as many numbers as the table keeps answers for, and for more after a release", async () => {

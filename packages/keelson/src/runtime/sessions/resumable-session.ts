@@ -5,6 +5,7 @@
 import { copyBytes } from "../../codec/copy-bytes.ts";
 import type { LogIndex } from "../../core/position.ts";
 import {
+  AnswerForgottenError,
   InvalidOptionError,
   OutcomeUnknownError,
   OverloadedError,
@@ -118,8 +119,9 @@ export class ResumableSession<Command, Result> {
    * isn't `done` the number stays pending: write it again, after `unknown` with the same command, or release
    * it.
    *
-   * @throws InvalidOptionError the number isn't pending, or a write with it is under way; SessionExpiredError
-   *   the session has ended; otherwise the errors of `Session.write`
+   * @throws InvalidOptionError the number was never reserved; AnswerForgottenError it isn't pending any more;
+   *   OutcomeUnknownError a write with it is under way; SessionExpiredError the session has ended; otherwise
+   *   the errors of `Session.write`
    */
   async write(sequence: number, command: Command, options: CallOptions = {}): Promise<Result> {
     return (await this.writeWithIndex(sequence, command, options)).result;
@@ -131,7 +133,9 @@ export class ResumableSession<Command, Result> {
     command: Command,
     options: CallOptions = {},
   ): Promise<WriteResult<Result>> {
-    const reserved = this.#idle(sequence);
+    const reserved = this.#reservedFor(sequence);
+    // No error may say "not done" of a command that may take effect by another call (K4).
+    if (reserved.isBusy) throw new OutcomeUnknownError(`${this.#nameOf(sequence)} is being written already`);
     reserved.isBusy = true;
     const call = { isEncoded: false };
     try {
@@ -158,10 +162,13 @@ export class ResumableSession<Command, Result> {
    * Gives a pending number up, so that the cluster need not keep its answer: the caller won't write it again.
    * A command that was sent with it may have taken effect, or may still do so.
    *
-   * @throws InvalidOptionError the number isn't pending, or a write with it is under way
+   * @throws InvalidOptionError the number was never reserved, or a write with it is under way;
+   *   AnswerForgottenError it isn't pending any more
    */
   release(sequence: number): void {
-    this.#idle(sequence);
+    if (this.#reservedFor(sequence).isBusy) {
+      throw new InvalidOptionError(`${this.#nameOf(sequence)} is being written; wait for the end of that`);
+    }
     this.#reserved.delete(sequence);
   }
 
@@ -183,20 +190,18 @@ export class ResumableSession<Command, Result> {
     return retryUntilKnown(this.#host, options, attempt, mayHaveTakenEffect);
   }
 
-  /** @throws InvalidOptionError the number can't be written or released now */
-  #idle(sequence: number): Reserved {
+  /** @throws InvalidOptionError it was never reserved; AnswerForgottenError it isn't pending any more */
+  #reservedFor(sequence: number): Reserved {
     const reserved = this.#reserved.get(sequence);
-    if (reserved === undefined) {
-      throw new InvalidOptionError(
-        `number ${String(sequence)} of session ${String(this.id)} is not pending: reserve a number for each command`,
-      );
-    }
-    if (reserved.isBusy) {
-      throw new InvalidOptionError(
-        `number ${String(sequence)} of session ${String(this.id)} is being written; wait for the end of that`,
-      );
-    }
-    return reserved;
+    if (reserved !== undefined) return reserved;
+    // Its command may have taken effect.
+    if (Number.isSafeInteger(sequence) && sequence >= 1 && sequence < this.#nextSequence)
+      throw new AnswerForgottenError(this.id, sequence, "unknown");
+    throw new InvalidOptionError(`${this.#nameOf(sequence)} is not reserved: reserve one for each command`);
+  }
+
+  #nameOf(sequence: number): string {
+    return `number ${String(sequence)} of session ${String(this.id)}`;
   }
 
   /** Below this number the client needs no answers. */

@@ -69,5 +69,6 @@ export const KEPT_SEEDS: readonly KeptSeed[] = [
     seed: 9630,
     why: "a log was not compacted for a fetched snapshot whose entries had come before it was complete",
   },
+  { seed: 396, why: "a resumed session called a command not done that had taken effect, as it was settled" },
   { seed: 75, why: "a node noted the id of each snapshot that it had taken, and forgot none" },
 ];
