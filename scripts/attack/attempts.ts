@@ -7,6 +7,7 @@ import { connect as connectTls } from "node:tls";
 import { HTTP_RIGHTS, isEnough, LINE_RIGHTS, ROLES } from "../../packages/kv/src/access/rights.ts";
 import { digestOf, newToken } from "../../packages/kv/src/access/tokens.ts";
 import { TestAuthority, type Issued } from "../../packages/kv/src/test/certificates.ts";
+import { binaryAttempts } from "./binary-attempts.ts";
 import { CANARY_KEY, CANARY_VALUE, type Target } from "./target.ts";
 
 /** One attempt: what is sent, how, and what may come back. */
@@ -46,7 +47,8 @@ export async function make(
 
 /** All attempts at the ports of a node. */
 export function attemptsAt(target: Target): Attempt[] {
-  return [...httpAttempts(target), ...lineAttempts(target), ...raftAttempts(target)];
+  const binary = binaryAttempts(target, wrongConnections(target), rightConnection(target), isNoAnswer);
+  return [...httpAttempts(target), ...binary, ...lineAttempts(target), ...raftAttempts(target)];
 }
 
 function wrongConnections({ hasTls, authority, clients }: Target): Connection[] {
