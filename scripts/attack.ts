@@ -6,7 +6,8 @@
 // Exits with 0 only if every attempt was refused, no answer held what is stored, and the nodes have read and
 // written nothing meanwhile.
 
-import { attemptsAt, make, type Attempt } from "./attack/attempts.ts";
+import type { Attempt } from "./attack/attempt.ts";
+import { attemptsAt, make } from "./attack/attempts.ts";
 import { Target } from "./attack/target.ts";
 import { flagsOf, helpIn } from "./lib/flags.ts";
 

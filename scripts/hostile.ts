@@ -16,6 +16,7 @@ import { tmpdir } from "node:os";
 import path from "node:path";
 
 import { ATTACKS, LARGE_KEY, SAFE_KEY, SAFE_VALUE, VALUE_BYTES, type Attack } from "./hostile/attacks.ts";
+import { BINARY } from "./hostile/binary-attacks.ts";
 import { Bystander } from "./hostile/bystander.ts";
 import { HostileClient } from "./hostile/client.ts";
 import { pause, residentMib, Victims } from "./hostile/victims.ts";
@@ -146,7 +147,7 @@ const { values } = flagsOf("npm run hostile", helpIn(import.meta.filename), {
   },
 });
 const holdMs = Number(values.hold ?? (values.short ? 3 : 10)) * 1000;
-const chosen = ATTACKS.filter(
+const chosen = [...ATTACKS, ...BINARY].filter(
   ({ name, port, isShort = false }) => (!values.short || isShort) && `${port} ${name}`.includes(values.only),
 );
 if (chosen.length === 0)

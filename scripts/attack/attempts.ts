@@ -6,26 +6,10 @@ import { connect as connectTls } from "node:tls";
 
 import { HTTP_RIGHTS, isEnough, LINE_RIGHTS, ROLES } from "../../packages/kv/src/access/rights.ts";
 import { digestOf, newToken } from "../../packages/kv/src/access/tokens.ts";
-import { TestAuthority, type Issued } from "../../packages/kv/src/test/certificates.ts";
+import { TestAuthority } from "../../packages/kv/src/test/certificates.ts";
+import type { Attempt, Connection } from "./attempt.ts";
 import { binaryAttempts } from "./binary-attempts.ts";
 import { CANARY_KEY, CANARY_VALUE, type Target } from "./target.ts";
-
-/** One attempt: what is sent, how, and what may come back. */
-export interface Attempt {
-  readonly name: string;
-  readonly port: "http" | "line" | "raft";
-  readonly connection: Connection;
-  readonly bytes: string;
-  /** Whether the answer is a refusal. It never is if it holds the canary. */
-  readonly isRefusal: (answer: string) => boolean;
-}
-
-/** How to connect. `clear`: without TLS. */
-export interface Connection {
-  readonly name: string;
-  readonly type: "clear" | "tls";
-  readonly pair?: Issued;
-}
 
 /** How long an attempt waits for an answer, or for the end of its connection. */
 const ANSWER_MS_MAX = 3000;

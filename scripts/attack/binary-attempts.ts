@@ -7,7 +7,7 @@ import { CallWriter } from "../../packages/kv/src/binary/calls.ts";
 import { readGoodbye } from "../../packages/kv/src/binary/control.ts";
 import { FrameReader } from "../../packages/kv/src/binary/frame-reader.ts";
 import { FRAME_BYTES_MAX, FRAMES } from "../../packages/kv/src/binary/wire.ts";
-import type { Attempt, Connection } from "./attempts.ts";
+import type { Attempt, Connection } from "./attempt.ts";
 import { CANARY_KEY, type Target } from "./target.ts";
 
 type Operation = keyof typeof BINARY_RIGHTS;

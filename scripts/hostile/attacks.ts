@@ -69,7 +69,8 @@ const PAGE_REQUESTS: readonly string[] = [
   `GET /kv/${SAFE_KEY}`,
 ];
 
-async function safeKeyChanged({ http }: Scene): Promise<string | null> {
+/** Says that the key which no attack may change was changed. null: it wasn't. */
+export async function safeKeyChanged({ http }: Scene): Promise<string | null> {
   const answer = await fetch(`http://${http}/kv/${SAFE_KEY}`);
   const text = await answer.text();
   return text === SAFE_VALUE ? null : `${SAFE_KEY} is ${JSON.stringify(text.slice(0, 100))} now`;

@@ -14,7 +14,7 @@ import type { ValueAccount } from "../shared/read-gate.ts";
  */
 const BYTES_MAX = 24 * 1024 * 1024;
 
-export class AnswerRoom {
+export class AnswerRoom implements ValueAccount {
   readonly #account: MemoryAccount;
   /** The connection is gone: nothing is counted any more. */
   #isOver = false;
@@ -50,42 +50,5 @@ export class AnswerRoom {
   close(): void {
     this.#isOver = true;
     this.#account.close();
-  }
-}
-
-/** The room for the value of one get, until its answer is written. */
-export class ValueRoom implements ValueAccount {
-  readonly #room: AnswerRoom;
-  #bytes = 0;
-  /** The call has ended. A read of it that still runs has nothing to count. */
-  #isOver = false;
-
-  constructor(room: AnswerRoom) {
-    this.#room = room;
-  }
-
-  take(bytes: number): boolean {
-    if (this.#isOver || !this.#room.take(bytes)) return false;
-    this.#bytes += bytes;
-    return true;
-  }
-
-  give(bytes: number): void {
-    if (this.#isOver) return;
-    this.#bytes -= bytes;
-    this.#room.give(bytes);
-  }
-
-  /** Hands the bytes over to the caller, who gives them back to the room. */
-  handOver(): number {
-    const bytes = this.#bytes;
-    this.#bytes = 0;
-    this.#isOver = true;
-    return bytes;
-  }
-
-  /** To be called when the call has ended. */
-  close(): void {
-    this.#room.give(this.handOver());
   }
 }

@@ -120,7 +120,9 @@ function anyGet(
   consistency: Consistency,
 ): Both {
   const known = next(3);
-  const versions = [1 + next(60), 1 + next(60)];
+  // Enough of them that one is often the key's.
+  const base = next(40);
+  const versions = Array.from({ length: 16 }, (_, at) => 1 + base + at);
   const list = versions.map((version) => `"${version}"`).join(", ");
   const unless: Condition | null =
     known === 0 ? null : known === 1 ? { type: "exists" } : { type: "version", versions };

@@ -1,5 +1,6 @@
 import { once } from "node:events";
 import { connect as connectTls } from "node:tls";
+import { CatchUpTimeoutError } from "keelson";
 import { describe, expect, it, onTestFinished, vi } from "vitest";
 import { Access, OPEN_RULES } from "../access/access.ts";
 import { CallWriter } from "../binary/calls.ts";
@@ -146,6 +147,49 @@ describe("a binary connection", () => {
   });
 });
 
+describe("a read whose time is up while it waits for the disk", () => {
+  it("leaves nothing counted, and gives nothing back twice, by either protocol", async () => {
+    const budgets = serverBudgets();
+    const { server, node, store, request } = await start(undefined, { budgets });
+    await request("PUT", "/kv/ship", { body: new Uint8Array(100_000) });
+    const disk = Promise.withResolvers<undefined>();
+    const [get, list] = [store.get.bind(store), store.list.bind(store)];
+    store.get = async (key) => {
+      await disk.promise;
+      return get(key);
+    };
+    store.list = async (options) => {
+      await disk.promise;
+      return list(options);
+    };
+    const queries: unknown[] = [];
+    node.read = (query) => {
+      // The library ends the call, and lets the query run to its end.
+      queries.push(query());
+      return Promise.reject(new CatchUpTimeoutError("the time is up"));
+    };
+    const client = await BinaryClient.connect(server.address);
+    for (let count = 0; count < 20; count++) {
+      await request("GET", "/kv/ship");
+      await request("GET", "/kv");
+      await client.call((writer, id) => {
+        writer.get(id, KEY, "linearizable", null);
+      });
+      await client.call((writer, id) => {
+        writer.list(id, KEY, KEY, 0, "linearizable");
+      });
+    }
+    // Nothing is held for calls that were answered, and still nothing when their queries end.
+    await vi.waitFor(() => {
+      expect(budgets.answers.bytes).toBe(0);
+    });
+    disk.resolve(undefined);
+    await Promise.all(queries);
+    expect(queries).toHaveLength(80);
+    expect(budgets.answers.bytes).toBe(0);
+  });
+});
+
 describe("a hostile client of the binary protocol", () => {
   it.each([
     ["a wrong checksum", (bytes: Buffer) => flip(bytes, FRAME_HEADER_BYTES + 9), "BAD_CHECKSUM"],
@@ -199,6 +243,7 @@ describe("a hostile client of the binary protocol", () => {
     busy.writer.get(1, KEY, "linearizable", null);
     busy.send();
     await new Promise((resolve) => setTimeout(resolve, 400));
+    expect(busy.goodbye).toBeNull();
     expect(busy.isClosed).toBe(false);
     release();
     await busy.answer(1);
@@ -207,7 +252,7 @@ describe("a hostile client of the binary protocol", () => {
   it("that reads nothing is read from no more, holds a bounded amount, and is disconnected", async () => {
     const budgets = serverBudgets();
     const { server, node, request } = await start(undefined, {
-      ...{ budgets, binaryLimits: { answerPartMsMax: 1500, callsMax: 64 } },
+      ...{ budgets, binaryLimits: { answerPartMsMax: 1500, callsMax: 4 } },
     });
     await request("PUT", "/kv/ship", { body: new Uint8Array(VALUE_BYTES_MAX) });
     let reads = 0;
@@ -232,8 +277,9 @@ describe("a hostile client of the binary protocol", () => {
     // Others are served meanwhile.
     expect((await request("GET", "/kv/ship")).status).toBe(200);
     await new Promise((resolve) => setTimeout(resolve, 700));
-    expect(reads).toBeLessThan(150);
-    expect(most).toBeLessThan(32 * 1024 * 1024);
+    // What the operating system buffers is a few values.
+    expect(reads).toBeLessThan(20);
+    expect(most).toBeLessThan(8 * VALUE_BYTES_MAX);
     expect(budgets.requests.bytes).toBeLessThan(FRAME_BYTES_MAX);
     await vi.waitFor(
       () => {
@@ -280,7 +326,8 @@ describe("a hostile client of the binary protocol", () => {
 
   it("counts for the limit on connections, and makes room for others when it is idle", async () => {
     const connections = new ClientConnections(4);
-    const { server, request } = await start(undefined, { connections });
+    const { server, node, request } = await start(undefined, { connections });
+    const release = holdWrites(node);
     const clients: BinaryClient[] = [];
     for (let count = 0; count < 4; count++) {
       const client = await BinaryClient.connect(server.address);
@@ -288,8 +335,17 @@ describe("a hostile client of the binary protocol", () => {
       clients.push(client);
     }
     expect(connections.count).toBe(4);
+    // The oldest has a call in progress, so the next one has to go.
+    const writing = clients[0]?.call((writer, id) => {
+      writer.put(id, KEY, VALUE, null, null);
+    });
+    await clients[0]?.call((writer, id) => {
+      writer.get(id, KEY, "stale", null);
+    });
     expect((await request("GET", "/kv/ship")).status).toBe(404);
-    expect(clients.map(({ isClosed }) => isClosed)).toEqual([true, false, false, false]);
+    expect(clients.map(({ isClosed }) => isClosed)).toEqual([false, true, false, false]);
+    release();
+    expect((await writing)?.type).toBe("put");
   });
 });
 

@@ -23,7 +23,7 @@ import {
 import { LIST_LIMIT_DEFAULT } from "../operations/key-operations.ts";
 import { valueProblem, type Condition } from "../store/commands.ts";
 import type { Versioned } from "../store/state-layout.ts";
-import { ValueRoom, type AnswerRoom } from "./answer-room.ts";
+import type { AnswerRoom } from "./answer-room.ts";
 import type { BinaryHost } from "./binary-host.ts";
 
 /** A call whose deadline is later ends at this one. */
@@ -121,27 +121,18 @@ export class CallRunner {
     // Before the read: then the answer is no older than this says.
     const staleness = stalenessOf(serving, consistency);
     const { host, room, writer } = this.#parts;
-    const account = new ValueRoom(room);
-    try {
-      const options = { consistency, ...optionsOf(call) };
-      const found = await host.operations.get(serving, key, account, options);
-      if (found === "no-room") {
-        this.#fail(call, NO_ROOM);
-        return;
-      }
-      if (found === null) {
-        this.#fail(call, NOT_FOUND, staleness);
-        return;
-      }
-      if (holds(unless, found)) {
-        if (this.#answers(call, 304)) writer.unchanged(id, found.version, staleness);
-        return;
-      }
-      if (!this.#answers(call, 200)) return;
+    const options = { consistency, ...optionsOf(call) };
+    const found = await host.operations.get(serving, key, room, options);
+    if (found === "no-room") {
+      this.#fail(call, NO_ROOM);
+    } else if (found === null) {
+      this.#fail(call, NOT_FOUND, staleness);
+    } else if (holds(unless, found)) {
+      room.give(found.value.length);
+      if (this.#answers(call, 304)) writer.unchanged(id, found.version, staleness);
+    } else if (this.#answers(call, 200)) {
       writer.value(id, found.version, found.value, staleness);
-      this.#parts.onHeld(account.handOver());
-    } finally {
-      account.close();
+      this.#parts.onHeld(found.value.length);
     }
   }
 
@@ -151,23 +142,16 @@ export class CallRunner {
     checkListLimit(limit, String(limit));
     const staleness = stalenessOf(serving, consistency);
     const { host, room, writer } = this.#parts;
-    const account = new ValueRoom(room);
-    try {
-      const page = after.length === 0 ? { prefix, limit } : { prefix, limit, after };
-      const options = { consistency, ...optionsOf(call) };
-      // Charge the page's bytes within the limit on pages at once.
-      const listing = await host.operations.list(serving, page, options, (found) =>
-        account.take(bytesOfKeys(found.keys)) ? found : null,
-      );
-      if (listing === null) {
-        this.#fail(call, NO_ROOM);
-        return;
-      }
-      if (!this.#answers(call, 200)) return;
+    const page = after.length === 0 ? { prefix, limit } : { prefix, limit, after };
+    const options = { consistency, ...optionsOf(call) };
+    const listing = await host.operations.list(serving, page, room, options, (found, account) =>
+      account.take(bytesOfKeys(found.keys)) ? found : null,
+    );
+    if (listing === null) {
+      this.#fail(call, NO_ROOM);
+    } else if (this.#answers(call, 200)) {
       writer.keys(id, listing.keys, listing.more, staleness);
-      this.#parts.onHeld(account.handOver());
-    } finally {
-      account.close();
+      this.#parts.onHeld(bytesOfKeys(listing.keys));
     }
   }
 

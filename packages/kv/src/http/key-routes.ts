@@ -8,6 +8,7 @@ import type { KvNode, Serving } from "../node/kv-node.ts";
 import { conditionFailure, NOT_FOUND } from "../operations/failures.ts";
 import { checkListLimit } from "../operations/checks.ts";
 import { LIST_LIMIT_DEFAULT, type KeyOperations } from "../operations/key-operations.ts";
+import type { ValueAccount } from "../shared/read-gate.ts";
 import { answerOf, noRoom } from "./error-answers.ts";
 import { errorResponse, jsonAnswer, type Answer } from "./answer.ts";
 import type { HttpRequest } from "./http-request.ts";
@@ -75,7 +76,7 @@ export class KeyRoutes {
     const after = parameters.get("after");
     const options = after === undefined ? { prefix, limit } : { prefix, limit, after };
     const headers = stalenessHeaders(serving.node, consistency);
-    const encode = ({ keys, more }: Listing): Answer => {
+    const encode = ({ keys, more }: Listing, account: ValueAccount): Answer => {
       const last = keys.at(-1);
       const next =
         !more || last === undefined
@@ -86,9 +87,9 @@ export class KeyRoutes {
       // Charge the page's bytes here, within the limit on pages at once. If the caller did it later, many
       // pages could be made before the first is counted.
       const bytes = answer.body instanceof Uint8Array ? answer.body.length : 0;
-      return request.answerAccount.take(bytes) ? answer : errorResponse(noRoom());
+      return account.take(bytes) ? answer : errorResponse(noRoom());
     };
-    return this.#operations.list(serving, options, { consistency }, encode);
+    return this.#operations.list(serving, options, request.answerAccount, { consistency }, encode);
   }
 
   async #write(request: HttpRequest, serving: Serving, command: KvCommand): Promise<Answer> {

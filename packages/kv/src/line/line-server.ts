@@ -44,6 +44,7 @@ import { LineSplitter, type Line } from "./line-splitter.ts";
 import { ClientConnections } from "../shared/client-connections.ts";
 import { closeServer, listen } from "../shared/listen.ts";
 import { serverBudgets, type MemoryAccount, type ServerBudgets } from "../shared/memory-budget.ts";
+import { readOrAbandon, ReadAccount } from "../shared/read-account.ts";
 import { delayRefusal, ReadGate } from "../shared/read-gate.ts";
 import { reasonOf } from "../shared/errors.ts";
 import { followConnections, limitReadAhead } from "../tls/secure-sockets.ts";
@@ -522,7 +523,10 @@ async function get(
   held: MemoryAccount,
   reads: ReadGate,
 ): Promise<string | Buffer> {
-  const found = await serving.node.read(() => reads.readValue(held, () => serving.store.get(key)));
+  const account = new ReadAccount(held);
+  const found = await readOrAbandon(account, () =>
+    serving.node.read(() => reads.readValue(account, () => serving.store.get(key))),
+  );
   if (found === "no-room") {
     await delayRefusal();
     return "Error: clients have not read the answers that they asked for, which take all room; try again";

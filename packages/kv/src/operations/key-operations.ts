@@ -3,11 +3,12 @@
  * protocol (`binary-server/`) call these, so both follow the same rules.
  */
 import type { CallOptions, OpenedSession, SessionCommandId } from "keelson";
+import { ReadAccount, readOrAbandon } from "../shared/read-account.ts";
 import { delayRefusal, ReadGate, ReadTurns, type ValueAccount } from "../shared/read-gate.ts";
 import { VALUE_BYTES_MAX, type KvCommand, type KvResult } from "../store/commands.ts";
 import type { Listing, ListOptions } from "../store/state-machine.ts";
 import type { Versioned } from "../store/state-layout.ts";
-import type { Serving } from "../node/kv-node.ts";
+import type { KvNode, Serving } from "../node/kv-node.ts";
 import { checkKey } from "./checks.ts";
 
 /** Keys in one page of a listing, if the request names no limit. */
@@ -44,22 +45,37 @@ export class KeyOperations {
     options: ReadOptions,
   ): Promise<Versioned | null | "no-room"> {
     checkKey(key);
-    const found = await node.read(() => this.#reads.readValue(account, () => store.get(key)), options);
+    const found = await this.#read(node, account, options, (held) =>
+      this.#reads.readValue(held, () => store.get(key)),
+    );
     if (found === "no-room") await delayRefusal();
     return found;
   }
 
   /**
-   * A page of keys, as `encode` makes an answer of it. Few pages are made at once, so charge what `encode`
-   * allocates within it.
+   * A page of keys, as `encode` makes an answer of it. Few pages are made at once, so `encode` charges what
+   * it allocates to the account that it is given.
    */
   list<T>(
     { node, store }: Serving,
     page: ListOptions,
+    account: ValueAccount,
     options: ReadOptions,
-    encode: (listing: Listing) => T,
+    encode: (listing: Listing, account: ValueAccount) => T,
   ): Promise<T> {
-    return node.read(() => this.#lists.run(async () => encode(await store.list(page))), options);
+    return this.#read(node, account, options, (held) =>
+      this.#lists.run(async () => encode(await store.list(page), held)),
+    );
+  }
+
+  #read<T>(
+    node: KvNode,
+    account: ValueAccount,
+    options: ReadOptions,
+    query: (account: ValueAccount) => Promise<T>,
+  ): Promise<T> {
+    const held = new ReadAccount(account);
+    return readOrAbandon(held, () => node.read(() => query(held), options));
   }
 
   /** Executes a write. `session` null: it belongs to none. */

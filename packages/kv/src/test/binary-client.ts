@@ -22,7 +22,8 @@ export class BinaryClient {
   isClosed = false;
   readonly #reader = new FrameReader();
   #isOpen = false;
-  #wake: () => void = () => undefined;
+  /** Ends the waits for something to come. */
+  readonly #waiting: (() => void)[] = [];
   #nextId = 1;
 
   constructor(socket: Socket, token: string | null = null) {
@@ -75,7 +76,7 @@ export class BinaryClient {
   async until(condition: () => boolean): Promise<void> {
     while (!condition()) {
       await new Promise<void>((resolve) => {
-        this.#wake = resolve;
+        this.#waiting.push(resolve);
       });
     }
   }
@@ -84,6 +85,10 @@ export class BinaryClient {
   async closed(): Promise<Goodbye | null> {
     if (!this.isClosed) await once(this.socket, "close");
     return this.goodbye;
+  }
+
+  #wake(): void {
+    for (const wake of this.#waiting.splice(0)) wake();
   }
 
   #read(): void {

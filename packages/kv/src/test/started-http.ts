@@ -3,6 +3,7 @@ import { Access, OPEN_RULES, type AccessRules } from "../access/access.ts";
 import { digestOf, Tokens } from "../access/tokens.ts";
 import type { Role } from "../access/rights.ts";
 import { HttpServer, type HttpServerOptions } from "../http/http-server.ts";
+import type { KvStateMachine } from "../store/state-machine.ts";
 import type { FakeNode } from "./fake-node.ts";
 import { ANY_PORT, fakeServing } from "./serving.ts";
 
@@ -10,6 +11,7 @@ import { ANY_PORT, fakeServing } from "./serving.ts";
 export interface Started {
   readonly server: HttpServer;
   readonly node: FakeNode;
+  readonly store: KvStateMachine;
   readonly mistakes: unknown[];
   readonly request: (method: string, target: string, init?: RequestInit) => Promise<Response>;
 }
@@ -36,7 +38,7 @@ export async function start(rules?: AccessRules, options: HttpServerOptions = {}
   server.serve(serving);
   const request = (method: string, target: string, init: RequestInit = {}): Promise<Response> =>
     fetch(`http://${server.address}${target}`, { method, redirect: "manual", ...init });
-  return { server, node: serving.node, mistakes, request };
+  return { server, node: serving.node, store: serving.store, mistakes, request };
 }
 
 /** The error in an error answer. */
