@@ -59,15 +59,13 @@ interface Reserved {
  *
  * @example
  * ```ts
- * const session = await raft.openResumableSession({ ttlMs: 24 * 3_600_000 });
- * const sequence = session.reserve();
- * await save({ session: session.state, sequence, command }); // durable, before the first attempt
- * const result = await session.write(sequence, command);
- *
- * // After a restart, on any node:
- * const saved = await load();
- * const resumed = await raft.resumeSession(saved.session);
- * const sameResult = await resumed.write(saved.sequence, saved.command);
+ * async function begin(raft: Raft<string, string>, keep: (kept: unknown) => Promise<void>): Promise<string> {
+ *   const session = await raft.openResumableSession({ ttlMs: 24 * 3_600_000 });
+ *   const sequence = session.reserve();
+ *   await keep({ session: session.state, sequence, command }); // durable, before the first attempt
+ *   return session.write(sequence, command);
+ * }
+ * // After a restart: (await raft.resumeSession(kept.session)).write(kept.sequence, kept.command)
  * ```
  */
 export class ResumableSession<Command, Result> {
