@@ -11,10 +11,14 @@
 import { updateDocuments } from "./lib/documents.ts";
 import { readOptions, type BenchOptions } from "./lib/options.ts";
 import { tablesOf, type Report } from "./lib/report.ts";
+import { benchCore } from "./parts/core.ts";
+import { benchFailover } from "./parts/failover.ts";
 import { benchLibrary } from "./parts/library.ts";
 import { benchServer } from "./parts/server.ts";
 
 const PARTS: Readonly<Record<string, (options: BenchOptions) => Promise<Report>>> = {
+  core: benchCore,
+  failover: benchFailover,
   library: benchLibrary,
   server: benchServer,
 };

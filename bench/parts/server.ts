@@ -24,6 +24,9 @@ const CLIENTS_SHORT = [1, 16];
 const CPU_TARGET = { clients: 64, ratio: 0.25 };
 const RESIDENT_TARGET = 1.25;
 
+/** Of one cluster. One that changes its leader more often than this doesn't do the work that is measured. */
+const REPEATED_MAX = 5;
+
 /** Before the first job that counts. */
 const HEATING_MS = 2000;
 const HEATING_CLIENTS = 64;
@@ -101,18 +104,19 @@ export async function benchServer(options: BenchOptions): Promise<Report> {
     throw new Error("the load generator is a Go program: without it there is no measurement");
   const subjects = subjectsOf(options);
   const points = options.points ?? (options.short ? CLIENTS_SHORT : CLIENTS);
+  let repeated = 0;
   const results = new Map<string, Result[]>();
   const keyOf = (subject: string, work: string, clients: number): string => `${subject} ${work} ${clients}`;
   await alternate(subjects, options.rounds, async ({ name, start }, round) => {
     await using cluster = await start();
-    await using generator = Load.start(load, name === "etcd" ? "etcd" : "http", cluster.leaderAddress);
+    await using driver = new Driver(cluster, load, name === "etcd" ? "etcd" : "http");
     const job = { clients: HEATING_CLIENTS, warmUpMs: 0, bytes: VALUE_BYTES, keys: KEYS };
-    await generator.run({ ...job, ms: options.short ? options.ms : HEATING_MS, reads: 0 });
+    await driver.run({ ...job, ms: options.short ? options.ms : HEATING_MS, reads: 0 });
     let last = 0;
     for (const work of WORKS) {
       for (const clients of points) {
         const own = { ...job, clients, warmUpMs: WARM_UP_MS, ms: options.ms, reads: work.reads };
-        const result = await measure(cluster, generator, own);
+        const result = await driver.run(own);
         const key = keyOf(name, work.name, clients);
         results.set(key, [...(results.get(key) ?? []), result]);
         last = (result.count / result.ms) * 1000;
@@ -122,6 +126,7 @@ export async function benchServer(options: BenchOptions): Promise<Report> {
         );
       }
     }
+    repeated += driver.repeated;
     return last;
   });
   const measures = WORKS.flatMap((work) =>
@@ -158,7 +163,12 @@ export async function benchServer(options: BenchOptions): Promise<Report> {
       hasChart,
     })),
     rows,
-    notes: [],
+    notes:
+      repeated === 0
+        ? []
+        : [
+            `Jobs that were repeated because the leader changed while they ran (too little CPU time): ${repeated}.`,
+          ],
   };
 }
 
@@ -170,10 +180,42 @@ function targetOf(work: Work, suffix: string, clients: number): number | undefin
   return suffix === ", CPU of all members" && clients === CPU_TARGET.clients ? CPU_TARGET.ratio : undefined;
 }
 
-async function measure(cluster: ServerCluster, load: Load, job: LoadJob): Promise<Result> {
-  const cpuBefore = cluster.cpuSeconds();
-  const figures = await load.run(job);
-  return { ...figures, memberCpuSeconds: cluster.cpuSeconds() - cpuBefore, ...cluster.resident() };
+/** Runs jobs against a cluster's leader, with a load generator that is started anew if the leader changes. */
+class Driver implements AsyncDisposable {
+  readonly #cluster: ServerCluster;
+  readonly #program: string;
+  readonly #kind: "etcd" | "http";
+  #load: Load;
+  /** The number of jobs that failed and were repeated. */
+  repeated = 0;
+
+  constructor(cluster: ServerCluster, program: string, kind: "etcd" | "http") {
+    this.#cluster = cluster;
+    this.#program = program;
+    this.#kind = kind;
+    this.#load = Load.start(program, kind, cluster.leaderAddress);
+  }
+
+  async run(job: LoadJob): Promise<Result> {
+    for (;;) {
+      const cpuBefore = this.#cluster.cpuSeconds();
+      try {
+        const figures = await this.#load.run(job);
+        const memberCpuSeconds = this.#cluster.cpuSeconds() - cpuBefore;
+        return { ...figures, memberCpuSeconds, ...this.#cluster.resident() };
+      } catch (error) {
+        if (this.repeated === REPEATED_MAX) throw error;
+        this.repeated++;
+        await this.#load[Symbol.asyncDispose]();
+        await this.#cluster.findLeader();
+        this.#load = Load.start(this.#program, this.#kind, this.#cluster.leaderAddress);
+      }
+    }
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#load[Symbol.asyncDispose]();
+  }
 }
 
 function subjectsOf({ cache, data, peers }: BenchOptions): Subject[] {
