@@ -14,12 +14,14 @@ import { tablesOf, type Report } from "./lib/report.ts";
 import { benchCore } from "./parts/core.ts";
 import { benchFailover } from "./parts/failover.ts";
 import { benchLibrary } from "./parts/library.ts";
+import { benchMicro } from "./parts/micro.ts";
 import { benchServer } from "./parts/server.ts";
 
 const PARTS: Readonly<Record<string, (options: BenchOptions) => Promise<Report>>> = {
   core: benchCore,
   failover: benchFailover,
   library: benchLibrary,
+  micro: benchMicro,
   server: benchServer,
 };
 
@@ -33,5 +35,7 @@ if (run === undefined) {
   const report = await run(options);
   console.log(`\n${report.title}; ${report.machine}, commit ${report.commit}\n\n${tablesOf(report)}`);
   for (const note of report.notes) console.log(`\n${note}`);
+  for (const failure of report.failures ?? []) console.error(`too slow: ${failure}`);
+  if ((report.failures ?? []).length > 0) process.exitCode = 1;
   if (options.update) await updateDocuments(report);
 }

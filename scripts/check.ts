@@ -58,6 +58,8 @@ const LANES: readonly (readonly Check[])[] = [
     // Without the validator it is skipped.
     { name: "kubernetes", script: "kubernetes" },
     { name: "hostile clients", script: "hostile", args: ["--short", "--hold", "1"] },
+    // Hot parts against a reference loop of the same run, by CPU time.
+    { name: "hot parts", script: "bench", args: ["micro", "--short"] },
     { name: "attack without rights", script: "attack", args: ["--short"] },
     {
       // Within this time, this seed transfers leadership, loses a disk, and replaces the leader.

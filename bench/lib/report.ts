@@ -33,6 +33,8 @@ export interface Report {
   readonly measures: readonly Measure[];
   readonly rows: readonly Row[];
   readonly notes: readonly string[];
+  /** What a guard found to be too slow: the command fails if there is any. */
+  readonly failures?: readonly string[];
 }
 
 /** The best rival's name at a row, or null without rivals. */

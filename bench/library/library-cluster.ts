@@ -1,10 +1,11 @@
 /** Three processes of one library, started anew for each round. See protocol.ts. */
 import { spawn, type ChildProcess } from "node:child_process";
-import { mkdtempSync, rmSync } from "node:fs";
+import { mkdtempSync } from "node:fs";
 import path from "node:path";
 import { createInterface, type Interface } from "node:readline";
 
 import { freePorts } from "../../scripts/lib/free-ports.ts";
+import { endWithUs, removeFolder, removeWithUs } from "../lib/leftovers.ts";
 import { cpuSecondsOf, residentMibOf } from "../lib/processes.ts";
 import type { Figures, Job, LeaderReport } from "./protocol.ts";
 
@@ -47,14 +48,16 @@ export class LibraryCluster implements AsyncDisposable {
 
   /** `data` is the folder for the logs: it should be on the disk that is measured. */
   static async start({ command, args, env }: Launch, data: string): Promise<LibraryCluster> {
-    const root = mkdtempSync(path.join(data, "keelson-bench-"));
+    const root = removeWithUs(mkdtempSync(path.join(data, "keelson-bench-")));
     const ports = (await freePorts(MEMBERS)).join(",");
     const members = Array.from({ length: MEMBERS }, (_, at) => {
       const own = [String(at + 1), path.join(root, String(at + 1)), ports];
-      const child = spawn(command, [...args, ...own], {
-        stdio: ["pipe", "pipe", "inherit"],
-        env: { ...process.env, ...env },
-      });
+      const child = endWithUs(
+        spawn(command, [...args, ...own], {
+          stdio: ["pipe", "pipe", "inherit"],
+          env: { ...process.env, ...env },
+        }),
+      );
       return { child, lines: createInterface({ input: child.stdout }) };
     });
     const cluster = new LibraryCluster(root, members);
@@ -124,7 +127,7 @@ export class LibraryCluster implements AsyncDisposable {
         return isRunning ? ended : Promise.resolve();
       }),
     );
-    rmSync(this.#root, { recursive: true, force: true });
+    removeFolder(this.#root);
   }
 }
 

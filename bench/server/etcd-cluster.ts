@@ -4,6 +4,7 @@ import { mkdtempSync } from "node:fs";
 import path from "node:path";
 
 import { freePorts } from "../../scripts/lib/free-ports.ts";
+import { endWithUs, removeWithUs } from "../lib/leftovers.ts";
 import { MEMBERS, ServerCluster, type Server } from "./server-cluster.ts";
 
 const STATUS_MS_MAX = 1000;
@@ -11,7 +12,7 @@ const STATUS_MS_MAX = 1000;
 export class EtcdCluster extends ServerCluster {
   /** `more` are flags for every member. */
   static async start(program: string, data: string, more: readonly string[] = []): Promise<EtcdCluster> {
-    const root = mkdtempSync(path.join(data, "keelson-bench-etcd-"));
+    const root = removeWithUs(mkdtempSync(path.join(data, "keelson-bench-etcd-")));
     const ports = await freePorts(MEMBERS * 2);
     const urlAt = (place: number): string => `http://127.0.0.1:${ports[place] ?? 0}`;
     const names = Array.from({ length: MEMBERS }, (_, place) => `n${place + 1}`);
@@ -24,7 +25,7 @@ export class EtcdCluster extends ServerCluster {
         ...["--listen-client-urls", clientUrl, "--advertise-client-urls", clientUrl],
         ...["--initial-cluster", initial, "--initial-cluster-state", "new"],
       ];
-      const child = spawn(program, [...args, ...more], { stdio: ["ignore", "ignore", "inherit"] });
+      const child = endWithUs(spawn(program, [...args, ...more], { stdio: ["ignore", "ignore", "inherit"] }));
       return { process: child, address: clientUrl.slice("http://".length), leads: () => leads(clientUrl) };
     });
     const cluster = new EtcdCluster(root, servers);

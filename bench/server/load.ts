@@ -2,6 +2,8 @@
 import { spawn, type ChildProcess } from "node:child_process";
 import { createInterface } from "node:readline";
 
+import { endWithUs } from "../lib/leftovers.ts";
+
 /** How much longer than its time a job may take. */
 const SLACK_MS = 60_000;
 
@@ -36,7 +38,7 @@ export class Load implements AsyncDisposable {
   }
 
   static start(program: string, kind: "etcd" | "http", address: string): Load {
-    const child = spawn(program, [kind, address], { stdio: ["pipe", "pipe", "inherit"] });
+    const child = endWithUs(spawn(program, [kind, address], { stdio: ["pipe", "pipe", "inherit"] }));
     return new Load(child, createInterface({ input: child.stdout })[Symbol.asyncIterator]());
   }
 

@@ -1,7 +1,7 @@
 /** What the parts of the benchmark that measure servers need of a cluster of three, whoever's servers. */
 import type { ChildProcess } from "node:child_process";
-import { rmSync } from "node:fs";
 
+import { removeFolder } from "../lib/leftovers.ts";
 import { cpuSecondsOf, residentMibOf } from "../lib/processes.ts";
 
 export const MEMBERS = 3;
@@ -93,7 +93,7 @@ export class ServerCluster implements AsyncDisposable {
         await ended;
       }),
     );
-    rmSync(this.#root, { recursive: true, force: true });
+    removeFolder(this.#root);
   }
 }
 
