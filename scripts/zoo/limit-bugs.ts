@@ -111,6 +111,13 @@ export const LIMIT_BUGS: readonly Bug[] = [
     to: "this.#timer !== null",
   },
   {
+    code: "S13",
+    title: "Commands that an installed snapshot covers are reported as certainly not done",
+    file: "runtime/writes/pending-proposals.ts",
+    from: "        new OutcomeUnknownError(\n          `the state after",
+    to: "        new CommandLostError(\n          `the state after",
+  },
+  {
     code: "S20",
     title: "Bytes that were sent count as being sent, until no more of a large snapshot is",
     file: "runtime/snapshots/snapshot-sender.ts",

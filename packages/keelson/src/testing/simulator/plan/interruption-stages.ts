@@ -109,6 +109,49 @@ export function largeSnapshotStage(plan: Plan, chance: Chance): Plan {
   };
 }
 
+/**
+ * A leader is cut off when the others have what its callers wrote, and before it hears that they do. Its
+ * successor commits these entries, takes a snapshot of them and forgets them. The old leader returns while its
+ * callers still wait, and learns by that snapshot alone that something stands where their commands were: it
+ * can't tell what became of them (S13).
+ */
+export function coveredProposalsStage(plan: Plan, chance: Chance): Plan {
+  const staged = cluster(plan, 3, chance);
+  const { max } = staged.electionTimeoutMs;
+  const at = 300;
+  const cutMs = 4 * max;
+  // The answers to what it wrote just before the cut come after the cut.
+  const answersMs = cutMs + max / 2;
+  const cutAt = at + staged.heartbeatMs + answersMs;
+  const cut = { companions: 0, writes: chance.pick([0, 2]), readsAfterMs: null, lateTimers: false };
+  const faults: Fault[] = [
+    { type: "strand-leader", at, ...cut, answersMs, stunned: false, ms: cutMs },
+    { type: "burst", at: cutAt - 4, node: null, writes: chance.pick([3, 8]) },
+  ];
+  for (const ms of [2.5 * max, 3.2 * max])
+    for (const node of [0, 1, 2]) faults.push({ type: "snapshot", at: cutAt + ms, node });
+  const faultyMs = cutAt + cutMs + 2 * max;
+  return {
+    ...staged,
+    faultyMs,
+    transport: "datagrams",
+    linkDelayMs: { min: 0, max: 1 },
+    diskMs: 0,
+    // A leader that looks for a majority would end its calls before it hears of its successor.
+    checkQuorum: false,
+    preVote: chance.happens(0.5),
+    pendingEntriesMax: 65_536,
+    pendingBytesMax: 65_536,
+    ...busyClients(2, 0.2, faultyMs),
+    callTimeoutMs: PATIENT_MS,
+    snapshots: {
+      ...{ everyEntries: chance.pick([1, 3, 1_000]), keepEntries: 0, transferKeepBytes: 0 },
+      ...{ ballastBytes: 0, fetchBytesPerSecond: Infinity },
+    },
+    faults: byTime(faults),
+  };
+}
+
 function interruption(
   chance: Chance,
   at: number,

@@ -10,6 +10,7 @@ import type { Fault } from "./faults.ts";
 import { handOverStage } from "./handover-stage.ts";
 import {
   callCrowdStage,
+  coveredProposalsStage,
   largeSnapshotStage,
   resumedFetchStage,
   supersededLeaderStage,
@@ -67,6 +68,7 @@ const LATER_STAGES: readonly (readonly [percent: number, constant: number, stage
 export const EVEN_STAGES: readonly (readonly [every: number, constant: number, stage: Stage])[] = [
   // First, as it would hardly ever be drawn behind the others.
   [100, 0x1ebf, largeSnapshotStage],
+  [40, 0x1edc, coveredProposalsStage],
   [25, 0x1ec0, resumedFetchStage],
   [25, 0x1ec3, callCrowdStage],
   [25, 0x1ec4, supersededLeaderStage],
