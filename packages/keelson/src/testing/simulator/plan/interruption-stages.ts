@@ -111,9 +111,9 @@ export function largeSnapshotStage(plan: Plan, chance: Chance): Plan {
 
 /**
  * A leader is cut off when the others have what its callers wrote, and before it hears that they do. Its
- * successor commits these entries, takes a snapshot of them and forgets them. The old leader returns while its
- * callers still wait, and learns by that snapshot alone that something stands where their commands were: it
- * can't tell what became of them (S13).
+ * successor commits these entries, takes a snapshot of them and forgets them. The old leader returns while
+ * its callers still wait, and learns by that snapshot alone that something stands where their commands were:
+ * it can't tell what became of them (S13).
  */
 export function coveredProposalsStage(plan: Plan, chance: Chance): Plan {
   const staged = cluster(plan, 3, chance);
