@@ -26,7 +26,10 @@ describe("a binary connection", () => {
     let begun = 0;
     node.write = async () => {
       begun += 1;
+      // In one turn of the event loop, but not all at the same moment of it.
+      const later = begun % 5;
       await results.promise;
+      for (let moment = 0; moment < 20 * later; moment++) await Promise.resolve();
       return { type: "applied", index: 1, version: 2, existed: null };
     };
     const client = await BinaryClient.connect(server.address);
