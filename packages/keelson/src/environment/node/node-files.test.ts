@@ -96,11 +96,11 @@ describe("nodeFiles", () => {
       const seen = { flags: new Map<number, number>(), syncs: 0 };
       const { write, fdatasync } = fs;
       vi.spyOn(fs.promises, "statfs").mockResolvedValue({ type: fileSystem } as never);
-      vi.spyOn(fs, "write").mockImplementation(((fd: number, ...rest: unknown[]) => {
+      vi.spyOn(fs, "write").mockImplementation((fd: number, ...rest: unknown[]) => {
         const info = fs.readFileSync(`/proc/self/fdinfo/${String(fd)}`, "utf8");
         seen.flags.set(fd, parseInt(/flags:\s*(\d+)/.exec(info)?.[1] ?? "", 8));
         (write as (...all: unknown[]) => void)(fd, ...rest);
-      }));
+      });
       vi.spyOn(fs, "fdatasync").mockImplementation(((fd: number, done: () => void) => {
         seen.syncs += 1;
         fdatasync(fd, done);
