@@ -125,6 +125,28 @@ describe.each(PROTOCOLS)("the client over %s", (protocol) => {
     expect((await clientOver(protocol, { nodes: [server.address] }).get("a"))?.version).toBe(7);
   });
 
+  it("sends reads to all nodes in turn if told to, past those that don't answer", async () => {
+    const servers: Stub[] = [];
+    for (const name of ["n1", "n2", "n3"]) {
+      servers.push(
+        await stub((call) => {
+          if (call.request.startsWith("PUT")) {
+            if (name === "n1") call.succeed();
+            else call.fail(307, "NOT_LEADER", "not-done", `http://${servers[0]?.address ?? ""}/kv/a`);
+          } else if (name === "n2") call.cut();
+          else call.value(7, name);
+        }),
+      );
+    }
+    const nodes = servers.map(({ address }) => address);
+    const client = clientOver(protocol, { nodes, sessions: false, readFrom: "any" });
+    await client.put("a", "1");
+    const read = async (): Promise<string> => Buffer.from((await client.get("a"))?.value ?? []).toString();
+    expect([await read(), await read(), await read(), await read()]).toEqual(["n1", "n3", "n1", "n3"]);
+    await client.put("a", "1");
+    expect(servers.map((server) => server.count())).toEqual([4, 2, 2]);
+  });
+
   it("gives up after timeoutMs with the outcome of the attempts", async () => {
     const server = await stub((call) => {
       call.fail(503, "NOT_LEADER", "not-done");

@@ -4,6 +4,7 @@
  * **Where a call goes.** To the leader that the last redirect (307) named; while none is known, to one of
  * `nodes`, and after each failed attempt to the next. A redirect is followed at once, but a second one in a
  * row only after a pause: two nodes that take each other for the leader would send the client back and forth.
+ * With `readFrom: "any"`, reads go to all of `nodes` in turn.
  *
  * A redirect to a node that isn't in `nodes` is not followed with a token, and none from a node with TLS to
  * one without (`known-nodes.ts`).
@@ -30,7 +31,6 @@ import type {
   KvDeleteResult,
   KvPutResult,
   KvValue,
-  NodeAnswer,
   NodeCall,
   PutCall,
   ReadConsistency,
@@ -67,6 +67,12 @@ export interface KvClientOptions {
    * each; others over HTTP. `http`: all calls go over HTTP, for example through a proxy.
    */
   readonly protocol?: "auto" | "http" | undefined;
+  /**
+   * `leader`, the default: reads go to the leader, once it is known. `any`: each read goes to the next of
+   * `nodes`, which takes load off the leader. They are as linearizable: a node that doesn't lead asks the
+   * leader how far its own state must be first. That takes one round trip more.
+   */
+  readonly readFrom?: "leader" | "any" | undefined;
   /**
    * The most calls in progress at once. A further call is rejected at once, with the code `TOO_MANY_CALLS`.
    * Default 65,536.
@@ -143,6 +149,10 @@ export class KvClient {
   readonly #timeoutMs: number;
   /** The address of the last known leader. null: not known. Written by `#call`. */
   #leader: string | null = null;
+  /** Whether reads go to all nodes in turn. */
+  readonly #spreadsReads: boolean;
+  /** Reads that were sent to a node in turn. Picks the node of the next one. */
+  #readsInTurn = 0;
   /** Failed attempts without a redirect so far. Picks the node to ask while no leader is known. */
   #failedAttempts = 0;
   /** null: writes go without a session. */
@@ -159,6 +169,7 @@ export class KvClient {
     this.#transport = new NodeTransport(tls, token ?? null, options.protocol === "http");
     this.#budget = new CallBudget(options.callsMax, options.bytesMax);
     this.#timeoutMs = timeoutMs;
+    this.#spreadsReads = options.readFrom === "any";
     this.#session = sessions ? new ClientSession(() => this.#openSession()) : null;
   }
 
@@ -300,7 +311,11 @@ export class KvClient {
     // Whether an earlier attempt may have taken effect.
     let mayHaveTakenEffect = false;
     for (let attempt = 1; ; attempt++) {
-      const node = this.#leader ?? this.#nodes[this.#failedAttempts % this.#nodes.length] ?? "";
+      // A read that was redirected goes to the leader.
+      const isInTurn: boolean = this.#spreadsReads && call.type === "get" && !isFollowing;
+      const node: string = isInTurn
+        ? this.#nextInTurn()
+        : (this.#leader ?? this.#nodeAt(this.#failedAttempts));
       const leftMs = Math.max(1, Math.ceil(deadline - performance.now()));
       // A node that hangs shouldn't use up all of the time: another may answer.
       const timeoutMs = isRepeatable(call) ? Math.min(leftMs, ATTEMPT_MS_MAX) : leftMs;
@@ -309,7 +324,8 @@ export class KvClient {
       const { error } = answer;
       if (answer.type === "verdict") throw error;
       if (answer.type === "refused") throw withOutcomeOfAllAttempts(error, mayHaveTakenEffect);
-      if (answer.type === "failed") this.#leader = null;
+      // Another call may have found another leader meanwhile, of which this failure says nothing.
+      if (answer.type === "failed" && this.#leader === node) this.#leader = null;
       const isLast = attempt >= ATTEMPTS_MAX || performance.now() + pauseMs >= deadline;
       const mayRepeat = error.outcome === "not-done" || isRepeatable(call);
       if (!mayRepeat || isLast || error.code === "ABORTED")
@@ -317,12 +333,20 @@ export class KvClient {
       mayHaveTakenEffect ||= error.outcome === "unknown";
       // Follow a redirect at once, but not two in a row. Otherwise pause, and ask another node.
       const wasFollowing = isFollowing;
-      isFollowing = this.#follow(node, answer, mayHaveTakenEffect);
+      isFollowing = answer.type === "redirect" && this.#follow(node, answer.location, mayHaveTakenEffect);
       if (isFollowing && !wasFollowing) continue;
-      if (!isFollowing) this.#failedAttempts += 1;
+      if (!isFollowing && !isInTurn) this.#failedAttempts += 1;
       await pause(pauseMs, signal);
       pauseMs = Math.min(pauseMs * 2, PAUSE_MS_MAX);
     }
+  }
+
+  #nextInTurn(): string {
+    return this.#nodeAt(this.#readsInTurn++);
+  }
+
+  #nodeAt(number: number): string {
+    return this.#nodes[number % this.#nodes.length] ?? "";
   }
 
   /**
@@ -330,8 +354,7 @@ export class KvClient {
    *
    * @throws KvClientError the client may not follow there; another node would name the same leader
    */
-  #follow(node: string, answer: NodeAnswer<unknown>, mayHaveTakenEffect: boolean): boolean {
-    const location = answer.type === "redirect" ? answer.location : null;
+  #follow(node: string, location: string | null, mayHaveTakenEffect: boolean): boolean {
     try {
       const leader = location === null ? null : this.#known.follow(node, location);
       this.#leader = leader === node ? null : leader;
