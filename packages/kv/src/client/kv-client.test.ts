@@ -262,7 +262,7 @@ describe("the client over HTTP", () => {
     const lost = await stubNode("http", (call) => {
       call.fail(307, "NOT_LEADER", "not-done", "nowhere");
     });
-    expect((await errorOf(plainOver("http", [lost.address], 200).put("a", "1"))).code).toBe("NOT_LEADER");
+    expect((await errorOf(plainOver("http", [lost.address], 500).put("a", "1"))).code).toBe("NOT_LEADER");
   });
 
   it("rejects with BAD_ANSWER when the server isn't a node", async () => {
