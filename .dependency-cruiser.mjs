@@ -287,9 +287,9 @@ export default {
     {
       name: "no-tests-in-code",
       comment:
-        "A test or a test's helper is imported by tests only. The attack suite is one, run as a program.",
+        "A test or a test's helper is imported by tests only. Two suites that attack a node are tests, run as programs.",
       severity: "error",
-      from: { pathNot: [TESTS, "^scripts/attack/"] },
+      from: { pathNot: [TESTS, "^scripts/(attack/|hostile[./])"] },
       to: { path: TESTS },
     },
     {

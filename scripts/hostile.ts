@@ -5,6 +5,8 @@
 //   --only TEXT        the attacks whose port and name contain the text
 //   --list             the table, without running it
 //   --peer-secret      the nodes have a shared secret
+//   --tls              the ports for clients use TLS: the same attacks inside TLS, and some on the handshake;
+//                      needs Node 24.5 or later
 //   --hold SECONDS     how long the attackers keep their connections (default 10; with --short 3)
 //
 // Each attack hits the leader. Meanwhile an honest client writes and reads. After each, the leader must still
@@ -14,11 +16,14 @@ import { randomBytes } from "node:crypto";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
+import tls from "node:tls";
 
 import { ATTACKS, LARGE_KEY, SAFE_KEY, SAFE_VALUE, VALUE_BYTES, type Attack } from "./hostile/attacks.ts";
 import { BINARY } from "./hostile/binary-attacks.ts";
+import { TLS_ATTACKS } from "./hostile/tls-attacks.ts";
 import { Bystander } from "./hostile/bystander.ts";
 import { HostileClient } from "./hostile/client.ts";
+import { TestAuthority } from "../packages/kv/src/test/certificates.ts";
 import { pause, residentMib, Victims } from "./hostile/victims.ts";
 import { flagsOf, helpIn } from "./lib/flags.ts";
 
@@ -55,9 +60,9 @@ async function attack(
 ): Promise<Verdict> {
   const before = await settled(victims);
   const node = await victims.node(before.leader);
-  const client = new HostileClient(node.addresses[one.port]);
-  const scene = { client, http: node.addresses.http, scale };
-  const bystander = new Bystander(node.addresses.http);
+  const client = new HostileClient(node.addresses[one.port], one.port === "raft" ? null : clientCa);
+  const scene = { client, url: node.url, scale };
+  const bystander = new Bystander(node.url);
   const faults: string[] = [];
   let peakMib = 0;
   const watch = setInterval(() => {
@@ -85,7 +90,7 @@ async function attack(
   if (peakMib > PEAK_MIB_MAX)
     faults.push(`${Math.round(peakMib)} MiB resident; the limit is ${PEAK_MIB_MAX}`);
   // Ordinary traffic, by which the collector notices that there is garbage.
-  const traffic = new Bystander(node.addresses.http, TRAFFIC_BYTES);
+  const traffic = new Bystander(node.url, TRAFFIC_BYTES);
   const lateMib = await normalAgain(node.pid, normalMib + NORMAL_MIB);
   await traffic.stop();
   if (lateMib !== null)
@@ -122,16 +127,16 @@ async function normalAgain(pid: number, limitMib: number): Promise<number | null
 
 async function prepare(victims: Victims): Promise<number> {
   const { leader } = await settled(victims);
-  const { addresses, pid } = await victims.node(leader);
+  const { url, pid } = await victims.node(leader);
   const put = async (key: string, body: string): Promise<void> => {
-    const answer = await fetch(`http://${addresses.http}/kv/${key}`, { method: "PUT", body });
+    const answer = await fetch(`${url}/kv/${key}`, { method: "PUT", body });
     if (!answer.ok) throw new Error(`${key} cannot be put: status ${answer.status}`);
   };
   await put(SAFE_KEY, SAFE_VALUE);
   await put(LARGE_KEY, "v".repeat(VALUE_BYTES));
   for (let at = 0; at < 1000; at++) await put(`key ${at}`.padEnd(500, "."), "small");
   // Ordinary traffic fills the caches of the log and of LevelDB, which no attack is to blame for.
-  const traffic = new Bystander(addresses.http, TRAFFIC_BYTES);
+  const traffic = new Bystander(url, TRAFFIC_BYTES);
   await pause(WARM_UP_MS);
   await traffic.stop();
   return residentMib(pid);
@@ -143,11 +148,16 @@ const { values } = flagsOf("npm run hostile", helpIn(import.meta.filename), {
     only: { type: "string", default: "" },
     list: { type: "boolean", default: false },
     "peer-secret": { type: "boolean", default: false },
+    tls: { type: "boolean", default: false },
     hold: { type: "string" },
   },
 });
 const holdMs = Number(values.hold ?? (values.short ? 3 : 10)) * 1000;
-const chosen = [...ATTACKS, ...BINARY].filter(
+/** The authority of the nodes' certificates; null: without TLS. */
+const authority = values.tls ? new TestAuthority("hostile") : null;
+const clientCa = authority?.cert ?? null;
+const table = [...ATTACKS, ...BINARY, ...(values.tls ? TLS_ATTACKS : [])];
+const chosen = table.filter(
   ({ name, port, isShort = false }) => (!values.short || isShort) && `${port} ${name}`.includes(values.only),
 );
 if (chosen.length === 0)
@@ -164,9 +174,23 @@ function secretFlags(directory: string): string[] {
   return ["--peer-secret-file", file];
 }
 
+/** Also makes the honest client trust the nodes' certificates. */
+function tlsFlags(directory: string, from: TestAuthority): string[] {
+  tls.setDefaultCACertificates([from.cert]);
+  const { cert, key } = from.issue();
+  const files = [path.join(directory, "node.crt"), path.join(directory, "node.key")] as const;
+  writeFileSync(files[0], cert);
+  writeFileSync(files[1], key, { mode: 0o600 });
+  return ["--tls-cert", files[0], "--tls-key", files[1]];
+}
+
 async function runAll(): Promise<number> {
   const directory = mkdtempSync(path.join(tmpdir(), "keelson-hostile-"));
-  const victims = await Victims.start(directory, values["peer-secret"] ? secretFlags(directory) : []);
+  const flags = [
+    ...(values["peer-secret"] ? secretFlags(directory) : []),
+    ...(authority === null ? [] : tlsFlags(directory, authority)),
+  ];
+  const victims = await Victims.start(directory, flags, values.tls);
   let failed = 0;
   try {
     const normalMib = await prepare(victims);

@@ -10,8 +10,8 @@ import { pause, type Port } from "./victims.ts";
 /** What an attack knows. */
 export interface Scene {
   readonly client: HostileClient;
-  /** The node's HTTP address, to look for effects. */
-  readonly http: string;
+  /** The URL of the node's HTTP port, to look for effects. */
+  readonly url: string;
   /** From 0 to 1: the short version does less of what takes time. */
   readonly scale: number;
 }
@@ -69,9 +69,8 @@ const PAGE_REQUESTS: readonly string[] = [
   `GET /kv/${SAFE_KEY}`,
 ];
 
-/** Says that the key which no attack may change was changed. null: it wasn't. */
-export async function safeKeyChanged({ http }: Scene): Promise<string | null> {
-  const answer = await fetch(`http://${http}/kv/${SAFE_KEY}`);
+export async function safeKeyChanged({ url }: Scene): Promise<string | null> {
+  const answer = await fetch(`${url}/kv/${SAFE_KEY}`);
   const text = await answer.text();
   return text === SAFE_VALUE ? null : `${SAFE_KEY} is ${JSON.stringify(text.slice(0, 100))} now`;
 }
@@ -161,10 +160,10 @@ const HTTP: readonly Attack[] = [
     name: "greedy: four backups whose clients do not read, and a fifth whose client does",
     port: "http",
     run: ({ client }) => client.unread(4, `GET /snapshot HTTP/1.1\r\n${HOST}\r\n`),
-    effect: async ({ http }) => {
+    effect: async ({ url }) => {
       // The state is small, so the operating system may hold the four. If not, one makes room.
       for (let at = 0; at < 30; at++) {
-        const answer = await fetch(`http://${http}/snapshot`);
+        const answer = await fetch(`${url}/snapshot`);
         await answer.arrayBuffer();
         if (answer.ok) return null;
         await pause(500);
@@ -256,7 +255,7 @@ const HTTP: readonly Attack[] = [
       for (let at = 0; at < 40 * scale; at++) {
         for (const socket of await client.connect(100)) {
           socket.write(GET_LARGE);
-          socket.resetAndDestroy();
+          client.reset(socket);
         }
       }
     },
@@ -412,8 +411,8 @@ const RAFT: readonly Attack[] = [
     name: "strangers: handshakes with wrong ids, and with announced lengths that never come",
     port: "raft",
     isShort: true,
-    run: async ({ client, http, scale }) => {
-      const answer = await fetch(`http://${http}/members`);
+    run: async ({ client, url, scale }) => {
+      const answer = await fetch(`${url}/members`);
       const { id, clusterId } = (await answer.json()) as { id: string; clusterId: string };
       for (let at = 0; at < 20 * scale; at++) {
         for (const bytes of handshakes(clusterId, id)) await client.unread(5, bytes);
@@ -424,14 +423,14 @@ const RAFT: readonly Attack[] = [
   {
     name: "churning: connections that are reset at once, with half of a handshake",
     port: "raft",
-    run: async ({ client, http, scale }) => {
-      const answer = await fetch(`http://${http}/members`);
+    run: async ({ client, url, scale }) => {
+      const answer = await fetch(`${url}/members`);
       const { id, clusterId } = (await answer.json()) as { id: string; clusterId: string };
       const [, half = ""] = handshakes(clusterId, id);
       for (let at = 0; at < 40 * scale; at++) {
         for (const socket of await client.connect(100)) {
           socket.write(half);
-          socket.resetAndDestroy();
+          client.reset(socket);
         }
       }
     },

@@ -14,7 +14,7 @@ export interface Service {
 
 /** An honest client: writes and reads through the attack, and counts what succeeds. */
 export class Bystander {
-  readonly #http: string;
+  readonly #url: string;
   readonly #bytes: number;
   #done = 0;
   #failed = 0;
@@ -24,9 +24,9 @@ export class Bystander {
   #isOver = false;
   readonly #run: Promise<void>;
 
-  /** `bytes`: how large its values are. */
-  constructor(http: string, bytes = 0) {
-    this.#http = http;
+  /** `url`: of the HTTP port. `bytes`: how large its values are. */
+  constructor(url: string, bytes = 0) {
+    this.#url = url;
     this.#bytes = bytes;
     this.#run = this.#calls();
   }
@@ -54,7 +54,7 @@ export class Bystander {
 
   /** A put, and a get that must see it. */
   async #call(at: number): Promise<void> {
-    const url = `http://${this.#http}/kv/bystander`;
+    const url = `${this.#url}/kv/bystander`;
     const value = `value ${at}`.padEnd(this.#bytes, ".");
     const put = await fetch(url, { method: "PUT", body: value, signal: AbortSignal.timeout(CALL_MS_MAX) });
     await put.arrayBuffer();

@@ -1,27 +1,49 @@
 import { once } from "node:events";
 import { createConnection, type Socket } from "node:net";
+import { connect as connectTls, type ConnectionOptions } from "node:tls";
 
 import { pause } from "./victims.ts";
 
 /** A client that behaves badly: some connections to one port, and what is done with them. */
 export class HostileClient {
   readonly #address: string;
+  readonly #ca: string | null;
   readonly #sockets: Socket[] = [];
+  readonly #below: HostileClient[] = [];
+  /** The TCP sockets below those of TLS. */
+  readonly #carriers = new WeakMap<Socket, Socket>();
 
-  constructor(address: string) {
+  /** `ca`: speak TLS, and trust this authority; null: in the clear. */
+  constructor(address: string, ca: string | null) {
     this.#address = address;
+    this.#ca = ca;
   }
 
-  /** Opens connections. One that the server refuses or closes is not an error. */
-  async connect(count: number): Promise<Socket[]> {
+  /** A client that doesn't speak TLS to the same port, to misbehave below it. */
+  belowTls(): HostileClient {
+    const client = new HostileClient(this.#address, null);
+    this.#below.push(client);
+    return client;
+  }
+
+  /**
+   * Opens connections, and finishes the handshakes of TLS. One that the server refuses or closes is not an
+   * error.
+   */
+  async connect(count: number, tls: ConnectionOptions = {}): Promise<Socket[]> {
     const colon = this.#address.lastIndexOf(":");
     const options = { host: this.#address.slice(0, colon), port: Number(this.#address.slice(colon + 1)) };
     const opened = await Promise.all(
       Array.from({ length: count }, async () => {
-        const socket = createConnection({ ...options, noDelay: true });
+        const carrier = createConnection({ ...options, noDelay: true });
+        carrier.on("error", () => undefined);
+        this.#sockets.push(carrier);
+        await Promise.race([once(carrier, "connect"), once(carrier, "close")]).catch(() => undefined);
+        if (this.#ca === null || carrier.destroyed) return carrier;
+        const socket = connectTls({ ...tls, socket: carrier, host: options.host, ca: this.#ca });
         socket.on("error", () => undefined);
-        this.#sockets.push(socket);
-        await Promise.race([once(socket, "connect"), once(socket, "close")]).catch(() => undefined);
+        this.#carriers.set(socket, carrier);
+        await Promise.race([once(socket, "secureConnect"), once(socket, "close")]).catch(() => undefined);
         return socket;
       }),
     );
@@ -58,7 +80,13 @@ export class HostileClient {
     }
   }
 
+  /** Resets the connection. TLS has no reset, so its TCP connection gets one. */
+  reset(socket: Socket): void {
+    (this.#carriers.get(socket) ?? socket).resetAndDestroy();
+  }
+
   close(): void {
+    for (const client of this.#below) client.close();
     for (const socket of this.#sockets) socket.destroy();
   }
 }

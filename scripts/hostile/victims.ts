@@ -33,6 +33,8 @@ export interface Victim {
   readonly id: string;
   readonly addresses: Readonly<Record<Port, string>>;
   readonly pid: number;
+  /** Of the HTTP port. */
+  readonly url: string;
 }
 
 /** Three real servers, as `keelson serve` starts them with few flags, and with `ALLOCATOR`. */
@@ -40,13 +42,16 @@ export class Victims {
   /** What went wrong with a process by itself. */
   readonly surprises: string[] = [];
   readonly #processes: ServerProcess[] = [];
+  readonly #scheme: string;
   readonly #addresses: ReadonlyMap<string, Readonly<Record<Port, string>>>;
 
   private constructor(
     addresses: ReadonlyMap<string, Readonly<Record<Port, string>>>,
     directory: string,
     flags: readonly string[],
+    hasTls: boolean,
   ) {
+    this.#scheme = hasTls ? "https" : "http";
     this.#addresses = addresses;
     const peers = [...addresses].map(([id, { raft }]) => `${id}=${raft}`).join(",");
     for (const [id, { line, http }] of addresses) {
@@ -70,8 +75,8 @@ export class Victims {
     }
   }
 
-  /** `flags`: further ones of `serve`, for all nodes. */
-  static async start(directory: string, flags: readonly string[] = []): Promise<Victims> {
+  /** `flags`: further ones of `serve`, for all nodes. `hasTls`: they give the nodes a certificate. */
+  static async start(directory: string, flags: readonly string[], hasTls: boolean): Promise<Victims> {
     const addresses = new Map<string, Readonly<Record<Port, string>>>();
     const ids = ["n1", "n2", "n3"];
     const free = (await freePorts(3 * ids.length)).map((port) => `${HOST}:${port}`);
@@ -79,7 +84,7 @@ export class Victims {
       const [http = "", line = "", raft = ""] = free.slice(3 * at);
       addresses.set(id, { http, line, raft });
     }
-    const victims = new Victims(addresses, directory, flags);
+    const victims = new Victims(addresses, directory, flags, hasTls);
     for (const process of victims.#processes) process.start();
     const deadline = performance.now() + START_MS_MAX;
     while ((await victims.leadership()) === null) {
@@ -91,7 +96,9 @@ export class Victims {
 
   /** Who leads, if all nodes agree. null: they don't, or one doesn't answer. */
   async leadership(): Promise<Leadership | null> {
-    const statuses = await Promise.all([...this.#addresses.values()].map(({ http }) => statusOf(http)));
+    const statuses = await Promise.all(
+      [...this.#addresses.values()].map(({ http }) => statusOf(this.#urlOf(http))),
+    );
     const [first] = statuses;
     const leader = first?.leader?.id;
     if (first === undefined || first === null || leader === undefined) return null;
@@ -103,9 +110,14 @@ export class Victims {
   async node(id: string): Promise<Victim> {
     const addresses = this.#addresses.get(id);
     if (addresses === undefined) throw new Error(`there is no node ${id}`);
-    const pid = (await statusOf(addresses.http))?.pid;
+    const url = this.#urlOf(addresses.http);
+    const pid = (await statusOf(url))?.pid;
     if (pid === undefined) throw new Error(`${id} does not answer`);
-    return { id, addresses, pid };
+    return { id, addresses, pid, url };
+  }
+
+  #urlOf(http: string): string {
+    return `${this.#scheme}://${http}`;
   }
 
   async close(): Promise<void> {
@@ -129,9 +141,9 @@ interface Status {
   readonly leader: { readonly id: string } | null;
 }
 
-async function statusOf(http: string): Promise<Status | null> {
+async function statusOf(url: string): Promise<Status | null> {
   try {
-    const answer = await fetch(`http://${http}/status`, { signal: AbortSignal.timeout(3000) });
+    const answer = await fetch(`${url}/status`, { signal: AbortSignal.timeout(3000) });
     return answer.ok ? ((await answer.json()) as Status) : null;
   } catch {
     return null;

@@ -2,7 +2,7 @@
  * A node's certificate for its clients, its private key, and the authorities of the certificates that clients
  * must show, if they must. Changed files are taken over while the node runs.
  */
-import { X509Certificate } from "node:crypto";
+import { constants, X509Certificate } from "node:crypto";
 import { createSecureContext, type SecureContextOptions, type Server, type TlsOptions } from "node:tls";
 import { reasonOf, StartError } from "../shared/errors.ts";
 import { Reloader, type ReloadLog } from "../shared/reloader.ts";
@@ -82,7 +82,13 @@ export class ServerTls {
     const [own] = certificatesIn(cert, this.#files.cert);
     // Node takes a list without certificates for one that trusts nobody.
     if (ca !== undefined) certificatesIn(ca, String(this.#files.clientCa));
-    const context = { cert, key, ...(ca === undefined ? {} : { ca }), minVersion: "TLSv1.2" } as const;
+    const context = {
+      ...{ cert, key, minVersion: "TLSv1.2" as const },
+      ...(ca === undefined ? {} : { ca }),
+      // A client of TLS 1.2 may ask for a new handshake on its connection: a few of its bytes for much of the
+      // server's processor time. No client needs it, and TLS 1.3 has none.
+      secureOptions: constants.SSL_OP_NO_RENEGOTIATION,
+    };
     try {
       createSecureContext(context);
     } catch (cause) {

@@ -219,6 +219,37 @@ describe("the HTTP port with TLS", () => {
     expect(files.log.join()).not.toContain(second.key.slice(30, 60));
   });
 
+  it("refuses to renegotiate, also after its certificate was replaced", async () => {
+    const { server, files } = await startHttp();
+    const [host = "", port = ""] = server.address.split(":");
+    const renegotiates = async (): Promise<boolean> => {
+      const ca = files.authority.cert;
+      const socket = connect({ host, port: Number(port), ca, maxVersion: "TLSv1.2" });
+      socket.on("error", () => undefined);
+      await once(socket, "secureConnect");
+      const agreed = new Promise<boolean>((resolve) => {
+        socket.renegotiate({}, (error) => {
+          resolve(error === null);
+        });
+        socket.once("close", () => {
+          resolve(false);
+        });
+      });
+      const result = await Promise.race([agreed, pause(500).then(() => false)]);
+      socket.destroy();
+      return result;
+    };
+    expect(await renegotiates()).toBe(false);
+    const serial = async (): Promise<string> =>
+      (await secureSocket(server.address, files)).getPeerCertificate().serialNumber;
+    const first = await serial();
+    files.put(files.authority.issue());
+    await vi.waitFor(async () => {
+      expect(await serial()).not.toBe(first);
+    }, WAIT);
+    expect(await renegotiates()).toBe(false);
+  });
+
   it("closes a connection whose handshake isn't complete in time, and counts it until then", async () => {
     const { server, connections } = await startHttp({ limits: { handshakeMsMax: 150 } });
     const silent = await connectTo(server.address);
