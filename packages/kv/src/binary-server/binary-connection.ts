@@ -149,6 +149,11 @@ export class BinaryConnection implements Turning {
           this.#pause();
           break;
         }
+        if (!this.#host.slots.isFree(this.#inProgress)) {
+          this.#pause();
+          this.#host.slots.wait(this);
+          break;
+        }
         if (this.#host.turns.isSpent) {
           this.#pause();
           this.#host.turns.proceedLater(this);
@@ -169,6 +174,7 @@ export class BinaryConnection implements Turning {
     if (this.#state === "leaving" && this.#calls.length === 0) this.#unpause();
     this.#watchPartial();
     if (this.#writer.length > 0) this.#host.turns.flushLater(this);
+    this.#host.slots.passOn();
     this.#settle();
   }
 
@@ -264,9 +270,11 @@ export class BinaryConnection implements Turning {
     if (this.#next === this.#calls.length) this.#calls = NO_CALLS;
     if (this.#calls === NO_CALLS) this.#next = 0;
     this.#inProgress += 1;
+    this.#host.slots.take();
     this.#settle();
     void this.#runner.run(call).then(() => {
       this.#inProgress -= 1;
+      this.#host.slots.give();
       held.callsLeft -= 1;
       if (held.callsLeft === 0) this.#frames.give(held.bytes);
       if (this.#isOver) return;
@@ -388,6 +396,8 @@ export class BinaryConnection implements Turning {
     if (this.#isOver) return;
     this.#isOver = true;
     this.#host.turns.remove(this);
+    this.#host.slots.remove(this);
+    this.#host.slots.passOn();
     this.#reader.close();
     this.#room.close();
     this.#writer.drop();

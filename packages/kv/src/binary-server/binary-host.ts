@@ -4,12 +4,18 @@ import type { Access } from "../access/access.ts";
 import type { Serving } from "../node/kv-node.ts";
 import type { KeyOperations } from "../operations/key-operations.ts";
 import type { ServerBudgets } from "../shared/memory-budget.ts";
+import type { CallSlots } from "./call-slots.ts";
 import type { TurnQueue } from "./turn-queue.ts";
 
 /** Limits of a connection. */
 export interface BinaryLimits {
   /** The most calls in progress. With as many, nothing more is read from the connection. Default 4096. */
   readonly callsMax: number;
+  /**
+   * The most calls in progress on all connections together, apart from a few that each may have. Default
+   * 8192.
+   */
+  readonly allCallsMax: number;
   /**
    * Bytes of answers that the client hasn't taken, beyond which nothing more is read from the connection.
    * Default 1 MiB.
@@ -43,6 +49,7 @@ export interface BinaryServerParts {
 export interface BinaryHost extends BinaryServerParts {
   readonly limits: BinaryLimits;
   readonly turns: TurnQueue;
+  readonly slots: CallSlots;
   /** null: the node isn't open, or closing. */
   readonly serving: Serving | null;
 }

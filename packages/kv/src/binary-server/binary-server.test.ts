@@ -307,6 +307,40 @@ describe("a hostile client of the binary protocol", () => {
     await client.until(() => client.answers.size === 80);
   });
 
+  it("leaves others a share of the calls that all connections may have in progress together", async () => {
+    const { server, node } = await start(undefined, { binaryLimits: { allCallsMax: 50 } });
+    const release = holdReads(node);
+    const clients = await Promise.all([1, 2, 3].map(() => BinaryClient.connect(server.address)));
+    const [first, second, third] = clients;
+    for (const client of clients) {
+      for (let id = 1; id <= 200; id++) client.writer.get(id, KEY, "linearizable", null);
+      client.send();
+      await new Promise((resolve) => setTimeout(resolve, 50));
+    }
+    // The first takes all 50; the others have their 32.
+    expect(heldReads(node)).toBe(50 + 32 + 32);
+    second?.socket.destroy();
+    release();
+    await first?.until(() => first.answers.size === 200);
+    await third?.until(() => third.answers.size === 200);
+  });
+
+  it("has those that wait for others' calls go on when a connection that could is gone", async () => {
+    const { server, node } = await start(undefined, { binaryLimits: { allCallsMax: 40 } });
+    const release = holdReads(node);
+    const clients = await Promise.all([1, 2, 3].map(() => BinaryClient.connect(server.address)));
+    const [, second, third] = clients;
+    for (const client of clients) {
+      for (let id = 1; id <= 100; id++) client.writer.get(id, KEY, "linearizable", null);
+      client.send();
+      await new Promise((resolve) => setTimeout(resolve, 50));
+    }
+    second?.socket.pause();
+    release();
+    second?.socket.destroy();
+    await third?.until(() => third.answers.size === 100);
+  });
+
   it("finds no room for a frame when the budget is full, and learns what was not taken", async () => {
     const budgets = serverBudgets(256 * 1024);
     const { server, node } = await start(undefined, { budgets });

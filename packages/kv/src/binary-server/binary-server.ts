@@ -7,12 +7,14 @@ import type { Socket } from "node:net";
 import type { Serving } from "../node/kv-node.ts";
 import { BinaryConnection } from "./binary-connection.ts";
 import type { BinaryHost, BinaryLimits, BinaryServerParts } from "./binary-host.ts";
+import { CallSlots } from "./call-slots.ts";
 import { TurnQueue } from "./turn-queue.ts";
 
 export type { BinaryLimits } from "./binary-host.ts";
 
 const DEFAULTS: BinaryLimits = {
   callsMax: 4096,
+  allCallsMax: 8192,
   unsentBytesMax: 1024 * 1024,
   helloMsMax: 10_000,
   frameMsMax: 30_000,
@@ -31,7 +33,9 @@ export class BinaryServer {
 
   constructor(parts: BinaryServerParts) {
     const limits = { ...DEFAULTS, ...parts.limits };
-    this.#host = { ...parts, limits, turns: new TurnQueue(), serving: null };
+    const turns = new TurnQueue();
+    const slots = new CallSlots(limits.allCallsMax, turns);
+    this.#host = { ...parts, limits, turns, slots, serving: null };
   }
 
   serve(serving: Serving): void {

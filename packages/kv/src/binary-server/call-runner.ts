@@ -22,9 +22,18 @@ import {
 } from "../operations/failures.ts";
 import { LIST_LIMIT_DEFAULT } from "../operations/key-operations.ts";
 import { valueProblem, type Condition } from "../store/commands.ts";
+import { ReadTurns, type ValueAccount } from "../shared/read-gate.ts";
+import type { Listing } from "../store/state-machine.ts";
 import type { Versioned } from "../store/state-layout.ts";
 import type { AnswerRoom } from "./answer-room.ts";
 import type { BinaryHost } from "./binary-host.ts";
+
+/**
+ * Values and pages that one connection reads from the database at once. All connections share the reads that
+ * run at once and wait for them in one queue: thousands of calls of one connection would delay the others'
+ * for seconds. LevelDB reads with four threads, so more would be no faster.
+ */
+const READS_MAX = 4;
 
 /** A call whose deadline is later ends at this one. */
 const DEADLINE_MS_MAX = 60_000;
@@ -43,6 +52,7 @@ export interface CallParts {
 
 export class CallRunner {
   readonly #parts: CallParts;
+  readonly #turns = new ReadTurns(READS_MAX);
 
   constructor(parts: CallParts) {
     this.#parts = parts;
@@ -122,7 +132,7 @@ export class CallRunner {
     const staleness = stalenessOf(serving, consistency);
     const { host, room, writer } = this.#parts;
     const options = { consistency, ...optionsOf(call) };
-    const found = await host.operations.get(serving, key, room, options);
+    const found = await host.operations.get(serving, key, room, options, this.#turns);
     if (found === "no-room") {
       this.#fail(call, NO_ROOM);
     } else if (found === null) {
@@ -144,9 +154,9 @@ export class CallRunner {
     const { host, room, writer } = this.#parts;
     const page = after.length === 0 ? { prefix, limit } : { prefix, limit, after };
     const options = { consistency, ...optionsOf(call) };
-    const listing = await host.operations.list(serving, page, room, options, (found, account) =>
-      account.take(bytesOfKeys(found.keys)) ? found : null,
-    );
+    const keep = (found: Listing, account: ValueAccount): Listing | null =>
+      account.take(bytesOfKeys(found.keys)) ? found : null;
+    const listing = await host.operations.list(serving, page, room, options, keep, this.#turns);
     if (listing === null) {
       this.#fail(call, NO_ROOM);
     } else if (this.#answers(call, 200)) {

@@ -36,16 +36,18 @@ export class KeyOperations {
 
   /**
    * The key's value, whose bytes the account holds. null: the key has none. "no-room": the budget for answers
-   * is full; the client is told after a delay, so that it doesn't ask at once again.
+   * is full; the client is told after a delay, so that it doesn't ask at once again. `turns`: those of a
+   * client that may ask for many values at once, which would otherwise be read before all others' values.
    */
   async get(
     { node, store }: Serving,
     key: Uint8Array,
     account: ValueAccount,
     options: ReadOptions,
+    turns: ReadTurns | null = null,
   ): Promise<Versioned | null | "no-room"> {
     checkKey(key);
-    const found = await this.#read(node, account, options, (held) =>
+    const found = await this.#read(node, account, options, turns, (held) =>
       this.#reads.readValue(held, () => store.get(key)),
     );
     if (found === "no-room") await delayRefusal();
@@ -54,7 +56,7 @@ export class KeyOperations {
 
   /**
    * A page of keys, as `encode` makes an answer of it. Few pages are made at once, so `encode` charges what
-   * it allocates to the account that it is given.
+   * it allocates to the account that it is given. `turns`: as for `get`.
    */
   list<T>(
     { node, store }: Serving,
@@ -62,8 +64,9 @@ export class KeyOperations {
     account: ValueAccount,
     options: ReadOptions,
     encode: (listing: Listing, account: ValueAccount) => T,
+    turns: ReadTurns | null = null,
   ): Promise<T> {
-    return this.#read(node, account, options, (held) =>
+    return this.#read(node, account, options, turns, (held) =>
       this.#lists.run(async () => encode(await store.list(page), held)),
     );
   }
@@ -72,10 +75,13 @@ export class KeyOperations {
     node: KvNode,
     account: ValueAccount,
     options: ReadOptions,
+    turns: ReadTurns | null,
     query: (account: ValueAccount) => Promise<T>,
   ): Promise<T> {
     const held = new ReadAccount(account);
-    return readOrAbandon(held, () => node.read(() => query(held), options));
+    const inTurn =
+      turns === null ? (): Promise<T> => query(held) : (): Promise<T> => turns.run(() => query(held));
+    return readOrAbandon(held, () => node.read(inTurn, options));
   }
 
   /** Executes a write. `session` null: it belongs to none. */
