@@ -10,7 +10,7 @@
 import type { Socket } from "node:net";
 import { ConnectionToken } from "../access/connection-token.ts";
 import { AnswerWriter } from "../binary/answers.ts";
-import { CallReader, type Call } from "../binary/calls.ts";
+import { CallReader } from "../binary/calls.ts";
 import { readGoodbye, readHello, readPing } from "../binary/control.ts";
 import { checkVersion, FrameReader, type Frame } from "../binary/frame-reader.ts";
 import { FRAME_BYTES_MAX, FRAMES, HELLO_BYTES_MAX, ProtocolError } from "../binary/wire.ts";
@@ -49,9 +49,12 @@ export class BinaryConnection implements Turning {
   #state: "opening" | "hello" | "open" | "leaving" = "opening";
   /** The connection is gone. */
   #isOver = false;
-  /** Calls of the last frame; those before `#next` were begun. */
-  #calls: readonly Call[] = [];
-  #next = 0;
+  /**
+   * The last frame's calls that weren't begun, and how many they are. They stay bytes until then: thousands
+   * of objects for each of many frames that wait are more than the frames. null: there is none.
+   */
+  #calls: CallReader | null = null;
+  #left = 0;
   /** What the last frame holds. */
   #held: Held = { bytes: 0, callsLeft: 0 };
   /** Calls that were begun and aren't answered. */
@@ -144,7 +147,7 @@ export class BinaryConnection implements Turning {
   proceed(): void {
     if (this.#isOver) return;
     try {
-      while (this.#next < this.#calls.length || this.#state !== "leaving") {
+      while (this.#left > 0 || this.#state !== "leaving") {
         if (this.#mustWait()) {
           this.#pause();
           break;
@@ -159,7 +162,7 @@ export class BinaryConnection implements Turning {
           this.#host.turns.proceedLater(this);
           break;
         }
-        if (this.#next < this.#calls.length) this.#begin();
+        if (this.#left > 0) this.#begin();
         else if (!this.#readOne()) {
           this.#unpause();
           break;
@@ -171,7 +174,7 @@ export class BinaryConnection implements Turning {
       this.leave(code, error instanceof ProtocolError ? error.message : "the server made a mistake");
     }
     // What still comes is discarded as it comes.
-    if (this.#state === "leaving" && this.#calls.length === 0) this.#unpause();
+    if (this.#state === "leaving" && this.#left === 0) this.#unpause();
     this.#watchPartial();
     if (this.#writer.length > 0) this.#host.turns.flushLater(this);
     this.#host.slots.passOn();
@@ -245,30 +248,29 @@ export class BinaryConnection implements Turning {
     }
     let hasTaken = false;
     try {
-      const calls = callsIn(heldBytes === 0 ? copyOf(payload) : payload);
-      if (!this.#frames.take(calls.length * CALL_BYTES)) {
+      const calls = countOf(payload);
+      if (!this.#frames.take(calls * CALL_BYTES)) {
         this.leave("OVERLOADED", FULL);
         return;
       }
       hasTaken = true;
       this.#framesTaken += 1;
-      this.#calls = calls;
-      this.#next = 0;
-      this.#held = { bytes: bytes + calls.length * CALL_BYTES, callsLeft: calls.length };
-      if (calls.length === 0) this.#frames.give(bytes);
+      this.#calls = calls === 0 ? null : new CallReader(heldBytes === 0 ? copyOf(payload) : payload);
+      this.#left = calls;
+      this.#held = { bytes: bytes + calls * CALL_BYTES, callsLeft: calls };
+      if (calls === 0) this.#frames.give(bytes);
     } finally {
       if (!hasTaken) this.#frames.give(bytes);
     }
   }
 
   #begin(): void {
-    const call = this.#calls[this.#next];
-    this.#next += 1;
-    if (call === undefined) return;
+    const call = this.#calls?.next() ?? null;
+    if (call === null) throw new Error("a frame has fewer calls than were counted");
+    this.#left -= 1;
     const held = this.#held;
-    // The array and the frame must not outlive the calls that use them.
-    if (this.#next === this.#calls.length) this.#calls = NO_CALLS;
-    if (this.#calls === NO_CALLS) this.#next = 0;
+    // The frame must not outlive the calls that use it.
+    if (this.#left === 0) this.#calls = null;
     this.#inProgress += 1;
     this.#host.slots.take();
     this.#settle();
@@ -342,8 +344,7 @@ export class BinaryConnection implements Turning {
   /** Says whether the connection is idle, and ends it if it is leaving and everything is answered. */
   #settle(): void {
     if (this.#isOver) return;
-    const isIdle =
-      this.#inProgress === 0 && this.#calls.length === 0 && this.#sending + this.#writer.length === 0;
+    const isIdle = this.#inProgress === 0 && this.#left === 0 && this.#sending + this.#writer.length === 0;
     if (isIdle !== this.#isIdle) {
       this.#isIdle = isIdle;
       this.#host.onIdle(this.#socket, isIdle);
@@ -402,23 +403,22 @@ export class BinaryConnection implements Turning {
     this.#room.close();
     this.#writer.drop();
     // Calls that weren't begun won't be. Those that were give back what their frame holds when they end.
-    const left = this.#calls.length - this.#next;
-    this.#calls = NO_CALLS;
-    this.#next = 0;
+    const left = this.#left;
+    this.#calls = null;
+    this.#left = 0;
     if (left === 0) return;
     this.#held.callsLeft -= left;
     if (this.#held.callsLeft === 0) this.#frames.give(this.#held.bytes);
   }
 }
 
-const NO_CALLS: readonly Call[] = [];
 const FULL = "the server holds too many bytes of requests already; try again";
 
-/** @throws ProtocolError */
-function callsIn(payload: Uint8Array): readonly Call[] {
+/** How many calls a frame has; all of them are checked. @throws ProtocolError */
+function countOf(payload: Uint8Array): number {
   const reader = new CallReader(payload);
-  const calls: Call[] = [];
-  for (let call = reader.next(); call !== null; call = reader.next()) calls.push(call);
+  let calls = 0;
+  while (reader.next() !== null) calls += 1;
   return calls;
 }
 
