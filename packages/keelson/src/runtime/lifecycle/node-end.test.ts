@@ -6,7 +6,7 @@ import { RaftError, type Outcome } from "../../errors.ts";
 import type { Environment } from "../../environment/environment.ts";
 import type { SnapshotStore } from "../../storage/snapshot-store.ts";
 import { Raft } from "../raft.ts";
-import type { Session } from "../sessions/index.ts";
+import type { ResumableSession, Session } from "../sessions/index.ts";
 import { Journal } from "../test/journal.ts";
 import { TestCluster, type TestNode } from "../test/test-cluster.ts";
 
@@ -16,6 +16,7 @@ interface Rig {
   readonly node: TestNode;
   readonly raft: Raft<string, number>;
   readonly session: Session<string, number>;
+  readonly resumable: ResumableSession<string, number>;
   /** When set, the clock throws at its next use within the driver: the node fails inside of the call. */
   readonly clock: { isBroken: boolean };
   /** Given to every call of the table. */
@@ -68,6 +69,27 @@ const CALLS: Readonly<Record<string, PublicCall>> = {
     method: "openSession",
     begin: ({ session, abort: { signal } }) => session.close({ signal }),
     outcome: "unknown",
+  },
+  openResumableSession: {
+    method: "openResumableSession",
+    begin: ({ raft, abort: { signal } }) => raft.openResumableSession({ signal }),
+    outcome: "unknown",
+  },
+  "a resumable session's write": {
+    method: "openResumableSession",
+    begin: ({ resumable, abort: { signal } }) => resumable.write(resumable.reserve(), "y", { signal }),
+    outcome: "unknown",
+  },
+  "a resumable session's close": {
+    method: "openResumableSession",
+    begin: ({ resumable, abort: { signal } }) => resumable.close({ signal }),
+    outcome: "unknown",
+  },
+  "resumeSession of a state without pending numbers": {
+    method: "resumeSession",
+    begin: ({ raft, resumable, abort: { signal } }) =>
+      raft.resumeSession({ ...resumable.state, pending: [] }, { signal }),
+    outcome: "not-done",
   },
   "a linearizable read": {
     method: "read",
@@ -236,9 +258,10 @@ async function setUp(callTimeoutMs = 60_000, catchUpTimeoutMs = 300_000): Promis
   await cluster.finish(Promise.all(ids.map((id) => cluster.raft(id).initialize(cluster.members(ids)))));
   const node = await cluster.leader();
   const session = await cluster.finish(node.raft.openSession());
+  const resumable = await cluster.finish(node.raft.openResumableSession());
   await cluster.finish(node.raft.write("x"));
   cluster.isolate(node.id);
-  return { cluster, node, raft: node.raft, session, clock, abort: new AbortController() };
+  return { cluster, node, raft: node.raft, session, resumable, clock, abort: new AbortController() };
 }
 
 /** An environment whose clock throws once for the driver when `isBroken` is set. */
