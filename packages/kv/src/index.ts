@@ -8,7 +8,12 @@ export {
   type KvReadOptions,
   type KvWriteOptions,
 } from "./client/kv-client.ts";
-export type { KvDeleteResult, KvPutResult, KvValue } from "./client/node-call.ts";
+export type {
+  KvDeleteResult,
+  KvPutResult,
+  KvValue,
+  ReadConsistency as KvReadConsistency,
+} from "./client/node-call.ts";
 export type { NodeProtocol as KvNodeProtocol } from "./client/node-transport.ts";
 export type { ClientTls as KvClientTls } from "./client/sender.ts";
 export {

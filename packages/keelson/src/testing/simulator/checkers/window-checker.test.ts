@@ -35,3 +35,14 @@ it("counts nothing that was sent while the leader compared logs", () => {
   checker.sending("b", entries(1), RECORDS, progress(0, "probe"));
   checker.sending("b", entries(2), RECORDS, progress(0));
 });
+
+it("counts nothing that was sent before a message that begins right after the acknowledged entries", () => {
+  const checker = new WindowChecker("a", { inflightMessagesMax: 1, inflightBytesMax: 1_000 });
+  checker.sending("b", entries(1), RECORDS, progress(0));
+  const { entries: range, ...rest } = entries(2);
+  const prev = { term: 0, index: 0 };
+  checker.sending("b", { ...rest, entries: { ...range, prev } }, RECORDS, progress(0));
+  expect(() => {
+    checker.sending("b", entries(3), RECORDS, progress(0));
+  }).toThrow("BOUND");
+});

@@ -49,6 +49,9 @@ export class WindowChecker {
     const inFlight = this.#inFlight.get(to) ?? new Map<LogIndex, number>();
     this.#inFlight.set(to, inFlight);
     for (const last of inFlight.keys()) if (last <= progress.match) inFlight.delete(last);
+    // It begins anew after what is acknowledged. What was sent before was a probe, whose records took long to
+    // be read, so that the leader has had an answer to a heartbeat meanwhile; or it counts as lost.
+    if (entries.prev.index <= progress.match) inFlight.clear();
     let bytes = 0;
     for (const size of inFlight.values()) bytes += size;
     const { inflightMessagesMax, inflightBytesMax } = this.#limits;
