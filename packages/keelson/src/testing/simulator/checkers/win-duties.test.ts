@@ -35,6 +35,10 @@ class Watched {
     this.#duties.stepped({ type: "message", message, now: 0 }, this.#before(), isStalled);
   }
 
+  timeout(): void {
+    this.#duties.stepped({ type: "timeout", now: 0 }, this.#before(), false);
+  }
+
   asked(round: number): void {
     this.#duties.asked(round);
   }
@@ -73,4 +77,16 @@ it("reports a node that has the pre-votes of a quorum in its last round, and doe
   expect(() => {
     node.preVote("b", 5);
   }).toThrow("DUTY: a has the pre-votes of a quorum in round 5, and doesn't stand");
+});
+
+it("counts no late answer to the round before, when the messages of the next weren't taken yet", () => {
+  const node = new Watched("pre-candidate");
+  node.asked(5);
+  node.timeout();
+  node.preVote("b", 5);
+  node.asked(6);
+  node.preVote("b", 5);
+  expect(() => {
+    node.preVote("b", 6);
+  }).toThrow("DUTY");
 });

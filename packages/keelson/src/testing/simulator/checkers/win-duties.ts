@@ -25,7 +25,10 @@ export class WinDuties {
   readonly #votes = new Set<NodeId>();
   /** The batch that makes the candidate's own vote durable; null: it was not taken, or is durable. */
   #ownVoteId: number | null = null;
-  /** The last round of pre-votes that was asked for in this term, and who granted one. */
+  /**
+   * The last round of pre-votes that was asked for in this term, and who granted one. 0: none, or the
+   * messages of the last one weren't taken yet.
+   */
   #round = 0;
   readonly #preVotes = new Set<NodeId>();
 
@@ -36,6 +39,7 @@ export class WinDuties {
   stepped(input: Input, before: CoreBefore, isStalled: boolean): void {
     const { id, term, role } = this.#core;
     if (term !== this.#term || role !== before.role) this.#begin(term);
+    if (input.type === "timeout") this.#forgetRound();
     if (input.type === "persisted") this.#persisted(input.persistId);
     if (input.type === "message") {
       const { message } = input;
@@ -75,6 +79,15 @@ export class WinDuties {
       this.#ownVoteId = null;
     }
     this.#term = term;
+    this.#forgetRound();
+  }
+
+  /**
+   * Another round may have begun, whose messages weren't taken yet: late answers to the one before don't
+   * count.
+   */
+  #forgetRound(): void {
+    this.#round = 0;
     this.#preVotes.clear();
   }
 

@@ -186,8 +186,11 @@ export class ResumedSessions implements SessionClients {
     const [session] = opened;
     if (session === undefined || process.raft !== raft) return null;
     client.live = { session, process, raft };
-    if (kept === null) keep(client, session);
-    else await this.#askAgain(client, client.live);
+    if (kept === null) {
+      keep(client, session);
+      // It belongs to a session that has ended, and its number to another command now.
+      client.answered = null;
+    } else await this.#askAgain(client, client.live);
     return client.live;
   }
 
